@@ -1,0 +1,82 @@
+"""Writes the two Envoy configurations and the files they watch into the state folder."""
+
+import json
+from pathlib import Path
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mesh.envoy.endpoints import write_endpoints
+from mesh.envoy.methods import Method
+from mesh.envoy.refusals import REFUSALS
+from mesh.envoy.topology import INFERENCE_CALLERS, Topology
+
+TEMPLATES = Path(__file__).parent / "templates"
+NODES = ("edge", "inference")
+
+# The page runs its own bundled script and styles only; Radix positions its popovers by style attributes.
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        "script-src 'self'",
+        "style-src 'self' 'unsafe-inline'",
+        "img-src 'self' data:",
+        "font-src 'self'",
+        "connect-src 'self'",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+
+
+def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
+    """The YAML of one node, `edge` or `inference`. Raises on a template or YAML error."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
+    )
+    hosted = [method for method in methods if topology.upstream_of(method.package)]
+    text = environment.get_template(f"{node}.yaml.j2").render(
+        topology=topology,
+        methods=methods,
+        outside=[method for method in hosted if method.from_outside],
+        inside=[method for method in methods if not method.from_outside],
+        refusals=REFUSALS,
+        callers=INFERENCE_CALLERS,
+        content_security_policy=CONTENT_SECURITY_POLICY,
+    )
+    return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=120)
+
+
+def write(topology: Topology, methods: tuple[Method, ...]) -> dict[str, Path]:
+    """Write everything Envoy reads; endpoints that are there already stay. Returns node → file."""
+    topology.envoy.mkdir(parents=True, exist_ok=True)
+    eds = topology.envoy / "eds"
+    eds.mkdir(exist_ok=True)
+    for application in topology.applications:
+        if not (eds / f"{application}.json").exists():
+            write_endpoints(eds, application, ())
+    files = {}
+    for node in NODES:
+        for name, secret in _secrets(topology.pki / node).items():
+            (topology.envoy / f"{node}-{name}.yaml").write_text(json.dumps(secret, indent=2))
+        files[node] = topology.envoy / f"{node}.yaml"
+        files[node].write_text(render(node, topology, methods))
+    return files
+
+
+def _secrets(folder: Path) -> dict[str, object]:
+    """The certificate and the CA as Envoy secrets; both are read again when the folder's link moves."""
+    watched = {"path": str(folder)}
+    certificate = {
+        "certificate_chain": {"filename": str(folder / "tls.crt")},
+        "private_key": {"filename": str(folder / "tls.key")},
+        "watched_directory": watched,
+    }
+    authority = {"trusted_ca": {"filename": str(folder / "ca.crt")}, "watched_directory": watched}
+    kind = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
+    return {
+        "tls": {"resources": [{"@type": kind, "name": "tls", "tls_certificate": certificate}]},
+        "ca": {"resources": [{"@type": kind, "name": "ca", "validation_context": authority}]},
+    }

@@ -1,0 +1,80 @@
+"""What stands behind the edge and the inference sidecar, and where."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE_PREFIX = "deskmesh."
+
+# Who may ask the models, by workload identity.
+INFERENCE_CALLERS = ("orchestrator", "knowledge", "sessions", "laptop")
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """A gRPC service with mTLS on loopback, and the proto packages it hosts."""
+
+    name: str
+    port: int
+    packages: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InferenceRoute:
+    """A gRPC service that an application of Ray Serve hosts.
+
+    `model` narrows the route to requests whose header `x-deskmesh-model` names that application.
+    """
+
+    service: str
+    application: str
+    model: bool = False
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Everything the templates need; all paths absolute, all sockets inside `run`."""
+
+    edge_port: int
+    inference_port: int
+    upstreams: tuple[Upstream, ...]
+    llm_applications: tuple[str, ...]
+    trust_domain: str
+    environment: str
+    token_issuer: str
+    token_audience: str
+    pki: Path
+    run: Path
+    envoy: Path
+    allowed_origins: tuple[str, ...] = ()
+    max_downstream_connections: int = 12_000
+    max_streams_per_connection: int = 128
+    max_request_bytes: int = 4 * 1024 * 1024
+
+    def spiffe_id(self, workload: str) -> str:
+        """The SPIFFE ID that the workload's certificate carries."""
+        return f"spiffe://{self.trust_domain}/ns/{self.environment}/sa/{workload}"
+
+    def socket(self, name: str) -> str:
+        """The Unix socket of a process."""
+        return str(self.run / f"{name}.sock")
+
+    def upstream_of(self, package: str) -> Upstream | None:
+        """The service that hosts a proto package, or None if none on the edge's side does."""
+        return next((one for one in self.upstreams if package in one.packages), None)
+
+    @property
+    def applications(self) -> tuple[str, ...]:
+        """Every application of Ray Serve, each with an endpoints file of its own."""
+        return ("router", "embedder", *self.llm_applications)
+
+    @property
+    def inference_routes(self) -> tuple[InferenceRoute, ...]:
+        """In order of precedence; the first language model takes requests that name none."""
+        prefix = f"{PACKAGE_PREFIX}inference.v1."
+        named = [InferenceRoute(f"{prefix}InferenceService", app, model=True) for app in self.llm_applications]
+        return (
+            InferenceRoute(f"{prefix}RouterService", "router"),
+            InferenceRoute(f"{prefix}EmbeddingService", "embedder"),
+            *named,
+            InferenceRoute(f"{prefix}InferenceService", self.llm_applications[0]),
+        )
