@@ -1,8 +1,8 @@
 """Fill `third_party/proto` with the .proto files that ours import, taken from installed packages.
 
-`googleapis-common-protos` ships its files. `protovalidate` ships only a descriptor, so `buf/validate/validate.proto` is printed
-from it: the rules that buf checks are then the rules that the run-time validator enforces. The print is compiled and
-compared with the descriptor before it is used.
+`googleapis-common-protos` ships its files. `protovalidate` ships only a descriptor, so `buf/validate/validate.proto` is
+printed from it: the rules that buf checks are then the rules that the run-time validator enforces. The print is
+compiled and compared with the descriptor before it is used.
 """
 
 import importlib.metadata
@@ -25,13 +25,14 @@ WELL_KNOWN = (duration_pb2, field_mask_pb2, timestamp_pb2)
 
 Field = pb.FieldDescriptorProto
 SCALARS = {
-    getattr(Field, f"TYPE_{name.upper()}"): name
-    for name in "double float int64 uint64 int32 fixed64 fixed32 bool string bytes uint32 sfixed32 sfixed64 sint32 sint64".split()
+    value.number: value.name.removeprefix("TYPE_").lower()
+    for value in Field.DESCRIPTOR.enum_types_by_name["Type"].values
+    if value.name not in ("TYPE_MESSAGE", "TYPE_ENUM", "TYPE_GROUP")
 }
 
 
 def quoted(text: str) -> str:
-    return '"' + text_format.text_encoding.CEscape(text, as_utf8=True) + '"'  # type: ignore[attr-defined]
+    return f'"{text_format.text_encoding.CEscape(text, as_utf8=True)}"'  # type: ignore[attr-defined]
 
 
 def option_list(options: Message) -> list[str]:
@@ -154,7 +155,7 @@ class Printer:
 
 
 def comparable(file: pb.FileDescriptorProto) -> str:
-    """Text of a descriptor without what a print may change: source positions, JSON names, leading dots, explicit proto2."""
+    """Text of a descriptor without what a print may change: positions, JSON names, leading dots, explicit proto2."""
     copy = pb.FileDescriptorProto()
     copy.CopyFrom(file)
     copy.ClearField("source_code_info")

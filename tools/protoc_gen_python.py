@@ -1,4 +1,4 @@
-"""A plugin for `buf generate` around the Python generators compiled into grpcio-tools: messages, type stubs and services."""
+"""A plugin for `buf generate` around the Python generators in grpcio-tools: messages, type stubs and services."""
 
 import os
 import pathlib

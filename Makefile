@@ -1,0 +1,95 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+PROTOS := $(shell find protos -name '*.proto') buf.yaml buf.gen.yaml $(wildcard tools/*.py)
+WEB_SOURCES := $(shell find clients/web -path '*/node_modules' -prune -o -path '*/dist' -prune -o -path '*/src/gen' -prune -o -type f -print)
+
+.PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-e2e test-web bench up down status logs shell clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: .venv/.installed gen/.generated clients/web/dist/index.html ## Install and build whatever is missing
+
+.venv/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) tools/install.py
+	@touch $@
+
+gen/.generated: .venv/.installed $(PROTOS) clients/web/node_modules/.installed
+	@echo "Generating stubs from the protos (a few seconds)"
+	@python tools/export_proto_deps.py
+	@buf generate --template buf.gen.yaml 2> >(grep -v '^Writing mypy' >&2)
+	@buf generate --template buf.gen.web.yaml
+	@touch $@
+
+clients/web/node_modules/.installed: clients/web/package.json clients/web/package-lock.json
+	@echo "Installing the web app's packages (usually 20–60 s)"
+	@cd clients/web && npm ci --no-fund --no-audit --loglevel=error
+	@touch $@
+
+clients/web/dist/index.html: gen/.generated $(WEB_SOURCES)
+	@echo "Building the web app (a few seconds)"
+	@cd clients/web && npm run --silent build
+	@touch $@
+
+gen: gen/.generated ## Generate Python and TypeScript stubs from the protos
+
+fmt: setup ## Format Python, protos and TypeScript
+	ruff check --fix-only --quiet .
+	ruff format --quiet .
+	buf format -w protos
+	cd clients/web && npm run --silent fmt
+
+lint: setup ## Lint Python, protos and TypeScript; check the contracts against main
+	ruff check .
+	ruff format --check --quiet .
+	buf lint protos
+	buf format --diff --exit-code protos
+	tools/check_breaking.sh
+	python -m mesh.policy.check
+	cd clients/web && npm run --silent lint
+
+typecheck: setup ## Check types of Python and TypeScript
+	mypy
+	cd clients/web && npm run --silent typecheck
+
+check: lint typecheck ## Everything that can be checked without running the stack
+
+test-web: setup ## Unit tests of the web app
+	cd clients/web && npm test --silent
+
+test-unit: setup ## Unit, contract and architecture tests
+	pytest tests/unit tests/contract tests/architecture
+
+test-integration: setup ## Tests of each part against real Postgres, Valkey and Envoy
+	pytest tests/integration
+
+test-e2e: setup ## Tests of the whole running stack, with a browser
+	pytest tests/e2e tests/chaos
+
+test: setup test-web ## Every test
+	pytest --cov --cov-report=term --cov-fail-under=85
+
+bench: setup ## Measure the targets; results in benchmarks/results
+	python -m benchmarks
+
+up: setup ## Start everything and say where to look
+	@deskmesh up
+
+down: ## Stop everything
+	@if [ -x $(BIN)/deskmesh ]; then $(BIN)/deskmesh down; fi
+
+status: setup ## Show the processes
+	@deskmesh status
+
+logs: setup ## Show the newest log lines
+	@deskmesh logs
+
+shell: setup ## Open a shell with the deskmesh command on the path
+	@$$SHELL
+
+clean: down ## Remove what was built; keeps the state folder and the model cache
+	rm -rf .venv gen third_party clients/web/node_modules clients/web/dist clients/web/src/gen .mypy_cache .ruff_cache .pytest_cache

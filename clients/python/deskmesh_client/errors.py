@@ -1,0 +1,141 @@
+"""Failures of calls as exceptions, one class for each thing a program may want to catch."""
+
+from dataclasses import dataclass, field
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+TRACE_ID_KEY = "trace_id"
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """A field that breaks a rule of the contract: its path, as `passages[2].text`, and what is wrong."""
+
+    field: str
+    description: str
+
+
+@dataclass(eq=False)
+class DeskmeshError(Exception):
+    """A call failed.
+
+    `reason` is a value of `deskmesh.common.v1.ErrorReason` without its prefix, or the name of the gRPC code when the
+    failure happened before any service (no connection, for example). `retry_after_seconds` is None without a hint.
+    """
+
+    code: grpc.StatusCode
+    reason: str
+    message: str
+    retry_after_seconds: float | None = None
+    violations: list[FieldViolation] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def trace_id(self) -> str:
+        """Trace that the failure belongs to; empty when it never reached a service."""
+        return self.metadata.get(TRACE_ID_KEY, "")
+
+    def __str__(self) -> str:
+        hint = f" (retry after {self.retry_after_seconds:g} s)" if self.retry_after_seconds else ""
+        fields = "".join(f"; {v.field}: {v.description}" for v in self.violations)
+        return f"{self.reason}: {self.message}{fields}{hint}"
+
+
+class InvalidRequest(DeskmeshError):
+    """The request breaks a rule of the contract; `violations` says which."""
+
+
+class SignInRequired(DeskmeshError):
+    """No token, or one that no longer holds and could not be refreshed."""
+
+
+class CredentialsInvalid(DeskmeshError):
+    """E-mail or password is wrong."""
+
+
+class NotAllowed(DeskmeshError):
+    """The caller's roles do not hold the permission."""
+
+
+class NotFound(DeskmeshError):
+    """No such record for this caller."""
+
+
+class StaleEtag(DeskmeshError):
+    """The record changed since it was read; read it again."""
+
+
+class RequestIdReused(DeskmeshError):
+    """The request_id was used with other content."""
+
+
+class AlreadyExists(DeskmeshError):
+    """The record exists already."""
+
+
+class NotNow(DeskmeshError):
+    """The record's state does not allow this."""
+
+
+class Busy(DeskmeshError):
+    """A limit is reached; `retry_after_seconds` says when to try again."""
+
+
+class Unavailable(DeskmeshError):
+    """A part does not answer; try again."""
+
+
+class TimedOut(DeskmeshError):
+    """The deadline passed."""
+
+
+class Cancelled(DeskmeshError):
+    """The call or the turn was cancelled."""
+
+
+BY_REASON: dict[str, type[DeskmeshError]] = {
+    "CREDENTIALS_INVALID": CredentialsInvalid,
+    "STALE_ETAG": StaleEtag,
+    "REQUEST_ID_REUSED": RequestIdReused,
+}
+BY_CODE: dict[grpc.StatusCode, type[DeskmeshError]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidRequest,
+    grpc.StatusCode.UNAUTHENTICATED: SignInRequired,
+    grpc.StatusCode.PERMISSION_DENIED: NotAllowed,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: AlreadyExists,
+    grpc.StatusCode.FAILED_PRECONDITION: NotNow,
+    grpc.StatusCode.ABORTED: NotNow,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Busy,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: TimedOut,
+    grpc.StatusCode.CANCELLED: Cancelled,
+}
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError) -> DeskmeshError:
+    """Decode the details that every Deskmesh service attaches; a failure without them keeps its code as the reason."""
+    code = error.code()
+    reason, message = code.name, error.details() or ""
+    retry_after: float | None = None
+    violations: list[FieldViolation] = []
+    metadata: dict[str, str] = {}
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError is call-like
+    for detail in status.details if status is not None else ():
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            info = error_details_pb2.ErrorInfo()
+            detail.Unpack(info)
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+            retry = error_details_pb2.RetryInfo()
+            detail.Unpack(retry)
+            retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
+            bad = error_details_pb2.BadRequest()
+            detail.Unpack(bad)
+            violations = [FieldViolation(v.field, v.description) for v in bad.field_violations]
+    kind = BY_REASON.get(reason) or BY_CODE.get(code, DeskmeshError)
+    return kind(code, reason, message, retry_after, violations, metadata)

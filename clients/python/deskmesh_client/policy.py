@@ -1,0 +1,48 @@
+"""What the contract says of an RPC, as far as a caller needs it."""
+
+import functools
+
+from deskmesh.auth.v1 import auth_service_pb2, organization_service_pb2
+from deskmesh.common.v1 import policy_pb2
+from deskmesh.knowledge.v1 import article_service_pb2, ingest_service_pb2, search_service_pb2
+from deskmesh.orchestrator.v1 import orchestrator_service_pb2
+from deskmesh.sessions.v1 import conversation_service_pb2
+from deskmesh.tickets.v1 import ticket_service_pb2
+from google.protobuf.descriptor import FileDescriptor
+
+FILES: tuple[FileDescriptor, ...] = (
+    auth_service_pb2.DESCRIPTOR,
+    organization_service_pb2.DESCRIPTOR,
+    article_service_pb2.DESCRIPTOR,
+    ingest_service_pb2.DESCRIPTOR,
+    search_service_pb2.DESCRIPTOR,
+    orchestrator_service_pb2.DESCRIPTOR,
+    conversation_service_pb2.DESCRIPTOR,
+    ticket_service_pb2.DESCRIPTOR,
+)
+
+
+@functools.cache
+def rules() -> dict[str, policy_pb2.Policy]:
+    """The rule of each RPC by its full method name, as "/deskmesh.auth.v1.AuthService/SignIn"."""
+    return {
+        f"/{service.full_name}/{method.name}": method.GetOptions().Extensions[policy_pb2.policy]  # type: ignore[index]
+        for file in FILES
+        for service in file.services_by_name.values()
+        for method in service.methods
+    }
+
+
+def repeatable(method: str) -> bool:
+    """Whether the same request may be sent again: by its nature, or because it carries a request_id."""
+    rule = rules().get(method)
+    return rule is not None and rule.idempotency in (
+        policy_pb2.IDEMPOTENCY_READ,
+        policy_pb2.IDEMPOTENCY_IDEMPOTENT,
+        policy_pb2.IDEMPOTENCY_REQUEST_ID,
+    )
+
+
+def needs_token(method: str) -> bool:
+    rule = rules().get(method)
+    return rule is None or not rule.anonymous
