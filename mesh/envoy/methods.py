@@ -1,9 +1,9 @@
 """Each RPC of the contracts, with what its policy and shape mean for a proxy."""
 
 import importlib
-import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import deskmesh
 from deskmesh.common.v1 import policy_pb2
@@ -41,9 +41,11 @@ def load_methods() -> tuple[Method, ...]:
 
 
 def _service_files() -> Iterator[FileDescriptor]:
-    for module in pkgutil.walk_packages(deskmesh.__path__, "deskmesh."):
-        if module.name.endswith("_service_pb2"):
-            yield importlib.import_module(module.name).DESCRIPTOR
+    # The generated folders are namespace packages, which pkgutil does not walk.
+    for root in map(Path, deskmesh.__path__):
+        for file in sorted(root.rglob("*_service_pb2.py")):
+            name = ".".join(file.relative_to(root.parent).with_suffix("").parts)
+            yield importlib.import_module(name).DESCRIPTOR
 
 
 def _descriptors(file: FileDescriptor) -> Iterator[MethodDescriptor]:

@@ -2,54 +2,83 @@
 
 import base64
 from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote
 
 from google.protobuf import any_pb2
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from deskmesh.common.v1.error_reason_pb2 import ErrorReason
 
 ERROR_DOMAIN = "deskmesh"
-INVALID_ARGUMENT, PERMISSION_DENIED, UNAVAILABLE, UNAUTHENTICATED = 3, 7, 14, 16
+
+
+class Header(NamedTuple):
+    """A response header."""
+
+    name: str
+    value: str
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A refusal; `when` is a CEL expression over Envoy's attributes, tried in order."""
+    """A refusal; `when` is a CEL expression over Envoy's attributes, and the first that holds counts.
+
+    `reason` is a value of ErrorReason without its prefix; empty where the gRPC code says it all.
+    """
 
     when: str
-    grpc_status: int
+    code: int
     reason: str
     message: str
 
     @property
-    def details(self) -> str:
-        """`grpc-status-details-bin`: a google.rpc.Status with ErrorInfo, in base64."""
-        ErrorReason.Value(f"ERROR_REASON_{self.reason}")
-        info = any_pb2.Any()
-        info.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain=ERROR_DOMAIN))
-        status = status_pb2.Status(code=self.grpc_status, message=self.message, details=[info])
-        return base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+    def headers(self) -> tuple[Header, ...]:
+        """The headers of a gRPC response that consists of its trailers only."""
+        status = status_pb2.Status(code=self.code, message=self.message)
+        if self.reason:
+            ErrorReason.Value(f"ERROR_REASON_{self.reason}")
+            info = any_pb2.Any()
+            info.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain=ERROR_DOMAIN))
+            status.details.append(info)
+        details = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
+        return (
+            Header("grpc-status", str(self.code)),
+            # `%%` because Envoy takes a single `%` for the start of one of its own variables.
+            Header("grpc-message", quote(self.message, safe=" ;,:").replace("%", "%%")),
+            Header("grpc-status-details-bin", details),
+        )
 
 
-def _denied(cause: str) -> str:
-    return f"response.code == 401 && response.code_details.contains('{cause}')"
+def _token(cause: str) -> str:
+    return f"(response.code == 401 || response.code == 403) && response.code_details.contains('{cause}')"
 
 
 REFUSALS = (
-    Refusal(_denied("Jwt_is_missing"), UNAUTHENTICATED, "TOKEN_MISSING", "Sign in first: the call has no access token."),
-    Refusal(_denied("Jwt_is_expired"), UNAUTHENTICATED, "TOKEN_EXPIRED", "The access token has expired; refresh it."),
+    Refusal(_token("Jwt_is_missing"), code_pb2.UNAUTHENTICATED, "TOKEN_MISSING", "Sign in first."),
     Refusal(
-        "response.code == 401 && response.code_details.contains('Jwks')",
-        UNAVAILABLE,
+        _token("Jwt_is_expired"), code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", "The access token has expired; refresh it."
+    ),
+    Refusal(
+        _token("Jwks"),
+        code_pb2.UNAVAILABLE,
         "DEPENDENCY_UNAVAILABLE",
         "Access tokens cannot be checked right now; try again.",
     ),
-    Refusal("response.code == 401", UNAUTHENTICATED, "TOKEN_INVALID", "The access token is not valid here."),
-    Refusal("response.code == 403", PERMISSION_DENIED, "WORKLOAD_NOT_ALLOWED", "This call is not open to the outside."),
-    Refusal("response.code == 413", INVALID_ARGUMENT, "INVALID_FIELD", "The request is larger than the edge accepts."),
+    Refusal(_token("jwt_authn"), code_pb2.UNAUTHENTICATED, "TOKEN_INVALID", "The access token is not valid here."),
     Refusal(
-        "response.code == 503 || response.code == 504",
-        UNAVAILABLE,
+        "response.code == 403",
+        code_pb2.PERMISSION_DENIED,
+        "WORKLOAD_NOT_ALLOWED",
+        "This call is not open to the outside.",
+    ),
+    Refusal("response.code == 404", code_pb2.UNIMPLEMENTED, "", "There is no such call."),
+    Refusal(
+        "response.code == 413", code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "The request is larger than the edge takes."
+    ),
+    Refusal(
+        "response.code >= 500 && response.code <= 504",
+        code_pb2.UNAVAILABLE,
         "DEPENDENCY_UNAVAILABLE",
         "A part this call needs does not answer; try again.",
     ),

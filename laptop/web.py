@@ -1,0 +1,79 @@
+"""Serves the built web app on a Unix socket, behind the edge.
+
+`python -m laptop.web SOCKET FOLDER`
+"""
+
+import asyncio
+import mimetypes
+import re
+import signal
+import sys
+from pathlib import Path
+
+from aiohttp import web
+
+# Vite puts a hash of the content into these names, so they never change under one name.
+HASHED = re.compile(r"^assets/.+-[A-Za-z0-9_-]{8}\.\w+$")
+FOREVER = "public, max-age=31536000, immutable"
+REVALIDATE = "no-cache"
+ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
+NOT_BUILT = "The web app is not built yet: run `make web`, then reload this page.\n"
+
+
+class StaticSite:
+    """A folder of files; a path that names no file and looks like a page gets `index.html`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.resolve()
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer GET and HEAD. An asset that does not exist is 404, never the page."""
+        path = request.match_info["path"]
+        file = (self._folder / path).resolve()
+        if not file.is_relative_to(self._folder):
+            raise web.HTTPNotFound
+        if not file.is_file():
+            if path.startswith("assets/") or "." in path.rpartition("/")[2]:
+                raise web.HTTPNotFound
+            path, file = "index.html", self._folder / "index.html"
+        if not file.is_file():
+            return web.Response(status=503, text=NOT_BUILT)
+        return self._response(request, path, file)
+
+    @staticmethod
+    def _response(request: web.Request, path: str, file: Path) -> web.FileResponse:
+        headers = {
+            "Cache-Control": FOREVER if HASHED.match(path) else REVALIDATE,
+            "Content-Type": mimetypes.guess_type(file.name)[0] or "application/octet-stream",
+            "Vary": "Accept-Encoding",
+        }
+        accepted = {part.split(";")[0].strip() for part in request.headers.get("Accept-Encoding", "").split(",")}
+        for encoding, suffix in ENCODINGS:
+            packed = file.with_name(file.name + suffix)
+            if encoding in accepted and packed.is_file():
+                return web.FileResponse(packed, headers={**headers, "Content-Encoding": encoding})
+        return web.FileResponse(file, headers=headers)
+
+
+def application(folder: Path) -> web.Application:
+    """The aiohttp application."""
+    app = web.Application()
+    app.router.add_get("/{path:.*}", StaticSite(folder).serve)
+    return app
+
+
+async def serve(socket: Path, folder: Path) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    runner = web.AppRunner(application(folder), access_log=None)
+    await runner.setup()
+    await web.UnixSite(runner, str(socket)).start()
+    socket.chmod(0o600)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    await runner.cleanup()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))
