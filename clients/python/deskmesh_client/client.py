@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+
 from deskmesh.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, organization_service_pb2_grpc
 from deskmesh.auth.v1.auth_service_pb2 import Principal
 from deskmesh.knowledge.v1 import (
@@ -22,7 +23,6 @@ from deskmesh.sessions.v1 import conversation_service_pb2, conversation_service_
 from deskmesh.sessions.v1.conversation_pb2 import Conversation
 from deskmesh.sessions.v1.event_pb2 import ConversationEvent
 from deskmesh.tickets.v1 import ticket_service_pb2_grpc
-
 from deskmesh_client import articles, conversations
 from deskmesh_client.conversations import Finished, Frame
 from deskmesh_client.errors import DeskmeshError, SignInRequired

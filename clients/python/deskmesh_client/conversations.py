@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import grpc
+
 from deskmesh.orchestrator.v1 import orchestrator_service_pb2, orchestrator_service_pb2_grpc
 from deskmesh.orchestrator.v1.turn_pb2 import Turn
 from deskmesh.sessions.v1 import conversation_service_pb2, conversation_service_pb2_grpc
 from deskmesh.sessions.v1.event_pb2 import ConversationEvent
 from deskmesh.sessions.v1.message_pb2 import Citation
-
 from deskmesh_client.errors import DeskmeshError
 from deskmesh_client.interceptors import ATTEMPTS, backoff_seconds
 

@@ -1,0 +1,28 @@
+"""`deskmesh token`: an access token for other tools, such as grpcurl."""
+
+import typer
+
+from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.connection import Person, connected, print_json, run
+
+
+def token(
+    role: As = "customer",
+    email: Email = "",
+    password: Password = "",
+    organization: Organization = "",
+    as_json: Json = False,
+) -> None:
+    """Print an access token of at most ten minutes. It is a secret: whoever has it acts as that person."""
+    person = Person(role, email, password, organization)
+
+    async def work() -> int:
+        async with connected(person) as client:
+            access_token = await client.access_token()
+        if as_json:
+            print_json({"access_token": access_token})
+        else:
+            typer.echo(access_token)
+        return 0
+
+    run(work, as_json=as_json)

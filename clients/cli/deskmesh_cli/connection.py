@@ -1,0 +1,120 @@
+"""How commands that call the platform find it and sign in."""
+
+import asyncio
+import hashlib
+import json
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+from pydantic import BaseModel, TypeAdapter
+
+from deskmesh_client import Client, DeskmeshError, FileSession
+from laptop.settings import StackSettings
+
+
+class SignIn(BaseModel):
+    """Somebody to sign in as."""
+
+    role: str
+    email: str
+    password: str
+    display_name: str = ""
+
+
+class DemoSignIns(BaseModel):
+    """What the first start of a stack writes for people who try it."""
+
+    organization: str
+    users: list[SignIn]
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whom a command acts as; an empty e-mail address means the demo organization's person of this role."""
+
+    role: str = "customer"
+    email: str = ""
+    password: str = ""
+    organization: str = ""
+
+
+class NoSignIn(Exception):
+    """Nobody to sign in as; the text says what to do."""
+
+
+def sign_in_of(person: Person, secrets: Path) -> tuple[SignIn, str]:
+    """The e-mail and password to use, with the organization's slug. Raises NoSignIn."""
+    if person.email:
+        return SignIn(role="", email=person.email, password=person.password), person.organization
+    try:
+        demo = TypeAdapter(DemoSignIns).validate_json((secrets / "demo.json").read_bytes())
+    except FileNotFoundError:
+        raise NoSignIn("There are no demo sign-ins yet: run `deskmesh up`, or give --email and --password.") from None
+    for user in demo.users:
+        if user.role == person.role:
+            return user, demo.organization
+    raise NoSignIn(f"The demo organization has nobody with the role {person.role!r}.")
+
+
+@asynccontextmanager
+async def connected(person: Person) -> AsyncIterator[Client]:
+    """A client that is signed in; the session is kept in the state folder, so that the next command need not sign in.
+
+    Raises NoSignIn or DeskmeshError.
+    """
+    settings = StackSettings()
+    sign_in, organization = sign_in_of(person, settings.paths.secrets)
+    if not settings.paths.ca_certificate.exists():
+        raise NoSignIn("The stack has not been started here yet: run `deskmesh up`.")
+    key = hashlib.sha256(f"{sign_in.email} {sign_in.password} {organization}".encode()).hexdigest()[:16]
+    session = FileSession(settings.paths.secrets / "sessions" / f"{key}.json")
+    address = f"localhost:{settings.edge_port}"
+    async with Client(address, ca_file=settings.paths.ca_certificate, session=session) as client:
+        try:
+            await client.access_token()
+        except DeskmeshError as error:
+            if error.code.name != "UNAUTHENTICATED":
+                raise
+            await client.sign_in(sign_in.email, sign_in.password, organization)
+        yield client
+
+
+def run(work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool) -> None:
+    """Run a command to its exit code; a failure is told in one line, or as JSON, and ends with 1."""
+    try:
+        code = asyncio.run(work())
+    except (DeskmeshError, NoSignIn) as error:
+        if as_json:
+            print_json({"error": failure(error)})
+        else:
+            typer.echo(f"{error}", err=True)
+            if isinstance(error, DeskmeshError) and error.trace_id:
+                typer.echo(f"Trace: {error.trace_id}", err=True)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    raise typer.Exit(code)
+
+
+def failure(error: DeskmeshError | NoSignIn) -> dict[str, object]:
+    """A failure as data."""
+    if isinstance(error, NoSignIn):
+        return {"reason": "NO_SIGN_IN", "message": str(error)}
+    return {
+        "reason": error.reason,
+        "message": error.message,
+        "code": error.code.name,
+        "retry_after_seconds": error.retry_after_seconds,
+        "violations": [{"field": v.field, "description": v.description} for v in error.violations],
+        "trace_id": error.trace_id,
+    }
+
+
+def print_json(value: object) -> None:
+    json.dump(value, sys.stdout, ensure_ascii=False, indent=2)
+    sys.stdout.write("\n")
