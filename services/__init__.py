@@ -1,0 +1,1 @@
+"""The deployables of Deskmesh and what they share."""

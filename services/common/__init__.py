@@ -1,0 +1,1 @@
+"""What every service shares; see README.md in this folder."""

@@ -1,0 +1,77 @@
+"""Who calls, in what trace and under which request_id: what the interceptors learned about the call being served."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+
+from opentelemetry import trace
+
+from services.common.permissions import OWN
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The workload at the other end and the person it acts for; without a person the person's fields are empty."""
+
+    workload: str
+    organization_id: str = ""
+    user_id: str = ""
+    roles: tuple[str, ...] = ()
+    permissions: frozenset[str] = frozenset()
+    token_id: str = ""
+
+    def may(self, permission: str) -> bool:
+        """True when the person holds the permission without being narrowed to what is their own."""
+        return permission in self.permissions
+
+    def owns_only(self, permission: str) -> bool:
+        """True when the person holds only the `.own` variant: narrow to what belongs to `user_id`."""
+        return permission not in self.permissions and permission + OWN in self.permissions
+
+
+class NoCaller(RuntimeError):
+    """The code runs outside of a call."""
+
+
+@dataclass(frozen=True)
+class IdempotencyKey:
+    """What makes a repeated call recognizable; `fingerprint` is the SHA-256 of the request and of who sent it."""
+
+    request_id: str
+    method: str
+    fingerprint: bytes
+
+    @cached_property
+    def short_method(self) -> str:
+        """The RPC's name alone."""
+        return self.method.rpartition("/")[2]
+
+
+_caller: ContextVar[Caller | None] = ContextVar("deskmesh_caller", default=None)
+_idempotency: ContextVar[IdempotencyKey | None] = ContextVar("deskmesh_idempotency", default=None)
+
+set_caller = _caller.set
+set_idempotency = _idempotency.set
+current_caller = _caller.get
+
+
+def caller() -> Caller:
+    """Who calls. Raises NoCaller outside of a call."""
+    found = _caller.get()
+    if found is None:
+        raise NoCaller("no call is being served here")
+    return found
+
+
+def idempotency() -> IdempotencyKey:
+    """The key of the call. Raises NoCaller unless the RPC's policy says REQUEST_ID."""
+    found = _idempotency.get()
+    if found is None:
+        raise NoCaller("this call has no request_id by its policy")
+    return found
+
+
+def trace_id() -> str:
+    """The trace the code runs in, as 32 hexadecimal digits; empty outside of any."""
+    context = trace.get_current_span().get_span_context()
+    return f"{context.trace_id:032x}" if context.trace_id else ""

@@ -1,0 +1,200 @@
+"""Puts the concerns around a servicer's methods, in their order, once per RPC at registration."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+from opentelemetry import trace
+
+from mesh.policy.table import Idempotency, RateClass, Rule, rules_for_service
+from services.common.context import Caller, set_caller, set_idempotency
+from services.common.interceptors.authorization import authorization
+from services.common.interceptors.call import Call, RpcContext
+from services.common.interceptors.deadline import Deadline, limit
+from services.common.interceptors.errors import Draining, Failure, describe
+from services.common.interceptors.idempotency import idempotency_key
+from services.common.interceptors.identity import Identity
+from services.common.interceptors.telemetry import MethodTelemetry, Observation
+from services.common.interceptors.validation import Validate
+from services.common.telemetry import ServerMetrics
+
+Unary = Callable[[Any, RpcContext], Awaitable[Message]]
+Stream = Callable[[Any, RpcContext], AsyncIterator[Message]]
+
+
+@dataclass(frozen=True, slots=True)
+class Concerns:
+    """What the chain is made of; one a process."""
+
+    tracer: trace.Tracer
+    metrics: ServerMetrics
+    sample_ratio: float
+    identity: Identity
+    deadline: Deadline
+    validate: Validate
+
+
+class OpenStreams:
+    """The streaming calls being served, so that a process that shuts down can end them with a typed error."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[asyncio.Task[Any], RateClass] = {}
+        self._cut: set[asyncio.Task[Any]] = set()
+
+    def opened(self, rate_class: RateClass) -> None:
+        """The current task serves a stream from now on."""
+        if task := asyncio.current_task():
+            self._tasks[task] = rate_class
+
+    def closed(self) -> None:
+        """The current task's stream has ended."""
+        if task := asyncio.current_task():
+            self._tasks.pop(task, None)
+            self._cut.discard(task)
+
+    def was_cut(self) -> bool:
+        """True in a task whose cancellation came from `cut`; it goes on as if it had not been cancelled."""
+        task = asyncio.current_task()
+        if task is None or task not in self._cut:
+            return False
+        task.uncancel()
+        return True
+
+    def cut(self, *, only_long_lived: bool) -> int:
+        """End the open streams (only those of rate class STREAM, if asked so); returns how many."""
+        chosen = [task for task, kind in self._tasks.items() if kind is RateClass.STREAM or not only_long_lived]
+        for task in chosen:
+            self._cut.add(task)
+            task.cancel()
+        return len(chosen)
+
+
+class ConcernedServer:
+    """Stands in for the gRPC server in generated `add_…Servicer_to_server` functions, and wraps what they register."""
+
+    def __init__(self, server: grpc.aio.Server, concerns: Concerns, streams: OpenStreams) -> None:
+        self._server = server
+        self._concerns = concerns
+        self._streams = streams
+        self.service_names: list[str] = []
+
+    def add_generic_rpc_handlers(self, _handlers: object) -> None:
+        """Generated code registers everything twice; the other way tells the methods' names."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Register the handlers of a service with every concern around them. Raises MissingRule."""
+        rules = rules_for_service(service)
+        wrapped = {name: self._wrap(rules[f"/{service}/{name}"], handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        self.service_names.append(service)
+
+    def _wrap(self, rule: Rule, handler: Any) -> Any:
+        method = _Method(rule, self._concerns, self._streams)
+        coders = (handler.request_deserializer, handler.response_serializer)
+        if handler.unary_unary:
+            return grpc.unary_unary_rpc_method_handler(method.unary(handler.unary_unary), *coders)
+        if handler.stream_unary:
+            return grpc.stream_unary_rpc_method_handler(method.unary(handler.stream_unary), *coders)
+        if handler.unary_stream:
+            return grpc.unary_stream_rpc_method_handler(method.stream(handler.unary_stream), *coders)
+        return grpc.stream_stream_rpc_method_handler(method.stream(handler.stream_stream), *coders)
+
+
+class _Method:
+    """The chain of one RPC."""
+
+    def __init__(self, rule: Rule, concerns: Concerns, streams: OpenStreams) -> None:
+        self._rule = rule
+        self._telemetry = MethodTelemetry(rule, concerns.tracer, concerns.metrics, concerns.sample_ratio)
+        self._identity = concerns.identity
+        self._authorize = authorization(rule)
+        self._deadline = concerns.deadline
+        self._validate = concerns.validate
+        self._by_request_id = rule.idempotency is Idempotency.REQUEST_ID
+        self._streams = streams
+
+    def unary(self, behaviour: Unary) -> Unary:
+        """Around a method with one response; its requests may be one or many."""
+
+        async def serve(request: Any, context: RpcContext) -> Message:
+            call = Call(self._rule, context)
+            observation = self._telemetry.start(call)
+            try:
+                caller = self._identity.known(call) or await self._identity.resolve(call)
+                admitted = self._admit(call, caller, request)
+                seconds = self._deadline.imposed(context)
+                if seconds is None:
+                    response = await behaviour(admitted, context)
+                else:
+                    async with limit(seconds):
+                        response = await behaviour(admitted, context)
+            except BaseException as error:  # noqa: BLE001 - everything that ends a call passes here
+                await self._fail(error, observation, call, context)
+            self._telemetry.finish(observation, call, grpc.StatusCode.OK)
+            return response
+
+        return serve
+
+    def stream(self, behaviour: Stream) -> Stream:
+        """Around a method with many responses. Streams end when their caller or their servicer ends them."""
+
+        async def serve(request: Any, context: RpcContext) -> AsyncIterator[Message]:
+            call = Call(self._rule, context)
+            observation = self._telemetry.start(call)
+            self._streams.opened(self._rule.rate_class)
+            try:
+                caller = self._identity.known(call) or await self._identity.resolve(call)
+                admitted = self._admit(call, caller, request)
+                async with aclosing(behaviour(admitted, context)) as responses:  # type: ignore[type-var]
+                    async for response in responses:
+                        yield response
+            except BaseException as error:  # noqa: BLE001 - everything that ends a call passes here
+                await self._fail(error, observation, call, context)
+            finally:
+                self._streams.closed()
+            self._telemetry.finish(observation, call, grpc.StatusCode.OK)
+
+        return serve
+
+    def _admit(self, call: Call, caller: Caller, request: Any) -> Any:
+        """Authorize, validate and bind the context; returns the request to hand on."""
+        call.caller = caller
+        set_caller(caller)
+        self._authorize(caller)
+        if self._rule.client_streaming:
+            return self._validated(request)
+        self._validate(request)
+        if self._by_request_id:
+            set_idempotency(idempotency_key(self._rule, request, caller))
+        return request
+
+    async def _validated(self, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+        async for request in requests:
+            self._validate(request)
+            yield request
+
+    async def _fail(self, error: BaseException, observation: Observation, call: Call, context: RpcContext) -> NoReturn:
+        if isinstance(error, asyncio.CancelledError) and self._streams.was_cut():
+            error = Draining()
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            # The caller gave up or its deadline passed: gRPC has answered already.
+            self._telemetry.finish(observation, call, grpc.StatusCode.CANCELLED, "CANCELLED")
+            raise error
+        if isinstance(error, grpc.aio.AbortError):
+            self._telemetry.finish(observation, call, _aborted_with(context))
+            raise error
+        if not isinstance(error, Exception):
+            raise error
+        failure: Failure = describe(error)
+        self._telemetry.finish(observation, call, failure.code, failure.reason)
+        await context.abort(failure.code, failure.message, failure.trailers)
+
+
+def _aborted_with(context: RpcContext) -> grpc.StatusCode:
+    number: int = context.code()  # type: ignore[assignment]  # the servicer may have set any number
+    return next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)

@@ -1,0 +1,103 @@
+"""Who calls: the workload by its certificate, the person by an access token or by the word of a trusted workload.
+
+A workload other than the edge may act for a person by the `deskmesh-acting-*` headers; the edge, which anybody can
+reach, may not. Whether the workload may call this RPC at all is the next concern's question.
+"""
+
+from services.common.context import Caller
+from services.common.errors import Unauthenticated
+from services.common.interceptors.call import Call
+from services.common.permissions import ROLES, permissions_of
+from services.common.tokens import Claims, TokenInvalid, TokenMissing, TokenVerifier
+
+EDGE = "edge"
+AUTHORIZATION = "authorization"
+BEARER = "bearer "
+ACTING_ORGANIZATION = "deskmesh-acting-organization"
+ACTING_USER = "deskmesh-acting-user"
+ACTING_ROLES = "deskmesh-acting-roles"
+SUBJECT_ALTERNATIVE_NAME = "x509_subject_alternative_name"
+CALLER_CACHE_SIZE = 4096
+
+
+class WorkloadUnknown(Unauthenticated):
+    """The certificate names no workload of this trust domain."""
+
+    reason = "WORKLOAD_NOT_ALLOWED"
+    message = "The calling workload has no identity here."
+
+
+class Identity:
+    """Finds the caller of a call; `spiffe_prefix` is what the IDs of this environment's workloads start with."""
+
+    def __init__(self, verifier: TokenVerifier, spiffe_prefix: str) -> None:
+        self._verifier = verifier
+        self._prefix = spiffe_prefix.encode()
+        self._workloads: dict[bytes, str] = {}
+        self._people: dict[tuple[str, str], tuple[Claims, Caller]] = {}
+
+    def known(self, call: Call) -> Caller | None:
+        """The caller, if that takes no waiting: all but the first call with an access token."""
+        workload = self._workload(call)
+        if call.rule.anonymous:
+            return Caller(workload)
+        header = call.headers.get(AUTHORIZATION)
+        if header is None:
+            return self._acting(call, workload)
+        token = _bearer(header)
+        claims = self._verifier.cached(token)
+        if claims is None:
+            return None
+        return self._person(workload, token, claims)
+
+    async def resolve(self, call: Call) -> Caller:
+        """The caller of a call whose access token must be verified first. Raises Unauthenticated errors."""
+        workload = self._workload(call)
+        token = _bearer(call.headers[AUTHORIZATION])
+        return self._person(workload, token, await self._verifier.verify(token))
+
+    def _workload(self, call: Call) -> str:
+        for name in call.context.auth_context().get(SUBJECT_ALTERNATIVE_NAME, ()):
+            known = self._workloads.get(name)
+            if known is not None:
+                return known
+            if name.startswith(self._prefix):
+                workload = name[len(self._prefix) :].decode()
+                # Names come from certificates of our own authority, so there are few.
+                self._workloads[name] = workload
+                return workload
+        raise WorkloadUnknown
+
+    def _person(self, workload: str, token: str, claims: Claims) -> Caller:
+        key = (workload, token)
+        known = self._people.get(key)
+        if known is not None and known[0] is claims:
+            return known[1]
+        caller = Caller(
+            workload,
+            claims.organization_id,
+            claims.user_id,
+            claims.roles,
+            permissions_of(claims.roles),
+            claims.token_id,
+        )
+        if len(self._people) >= CALLER_CACHE_SIZE:
+            self._people.clear()
+        self._people[key] = (claims, caller)
+        return caller
+
+    def _acting(self, call: Call, workload: str) -> Caller:
+        if workload == EDGE:
+            raise TokenMissing
+        organization = call.header(ACTING_ORGANIZATION)
+        if not organization:
+            return Caller(workload)
+        named = call.header(ACTING_ROLES)
+        roles = tuple(role for role in ROLES if role in named.split(","))
+        return Caller(workload, organization, call.header(ACTING_USER), roles, permissions_of(roles))
+
+
+def _bearer(header: str | bytes) -> str:
+    if not isinstance(header, str) or header[: len(BEARER)].lower() != BEARER:
+        raise TokenInvalid
+    return header[len(BEARER) :]

@@ -1,0 +1,49 @@
+"""What every service is told from outside, read once at its start from `DESKMESH_*`."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """The settings all services have; each service adds its own by subclassing."""
+
+    model_config = SettingsConfigDict(env_prefix="DESKMESH_", frozen=True, extra="ignore")
+
+    environment: str = "dev"
+    log_level: str = "INFO"
+
+    # postgresql+asyncpg://ROLE:PASSWORD@/DATABASE?host=/FOLDER/OF/THE/SOCKET
+    database_url: str = Field(repr=False)
+    database_pool_size: int = Field(default=5, ge=1)
+    database_timeout_seconds: float = Field(default=10.0, gt=0)
+    redis_url: str = Field(repr=False)
+    redis_timeout_seconds: float = Field(default=5.0, gt=0)
+
+    listen_address: str
+    ops_socket: Path
+    tls_cert_file: Path
+    tls_key_file: Path
+    tls_ca_file: Path
+    trust_domain: str = "deskmesh.local"
+
+    jwks_socket: Path
+    token_issuer: str = "https://deskmesh.local"  # noqa: S105 - a name, not a secret
+    token_audience: str = "deskmesh"  # noqa: S105 - a name, not a secret
+
+    # "unix:/path/of/a.sock" or "host:port"; empty exports nothing.
+    otlp_endpoint: str = ""
+    # Share of calls traced when the caller did not decide; a caller's decision always holds.
+    trace_sample_ratio: float = Field(default=1.0, ge=0, le=1)
+
+    # A unary call without a deadline gets the first; no unary call may ask for more than the second.
+    default_deadline_seconds: float = Field(default=30.0, gt=0)
+    maximum_deadline_seconds: float = Field(default=120.0, gt=0)
+    maximum_message_bytes: int = Field(default=2 * 1024 * 1024, gt=0)
+    drain_seconds: float = Field(default=20.0, ge=0)
+
+    @property
+    def spiffe_prefix(self) -> str:
+        """What the SPIFFE ID of every workload of this environment starts with; its name follows."""
+        return f"spiffe://{self.trust_domain}/ns/{self.environment}/sa/"

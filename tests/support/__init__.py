@@ -1,0 +1,1 @@
+"""What tests of several areas share: real stores, certificates, tokens and servers on this machine."""
