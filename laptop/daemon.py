@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -55,7 +56,14 @@ def run(settings: StackSettings, prepare: Prepare) -> int:
             environment=ENVIRONMENT,
             lifetime=timedelta(hours=settings.certificate_hours),
         )
-        stack = prepare(settings, pki)
+        try:
+            stack = prepare(settings, pki)
+        except subprocess.CalledProcessError as error:
+            log.exception("cannot start: %s said: %s", error.cmd[0], (error.stderr or error.stdout or "").strip())
+            return 1
+        except (OSError, ValueError):
+            log.exception("cannot start")
+            return 1
         asyncio.run(_serve(Supervisor(stack.specs, settings.paths, stack.chores), settings))
     finally:
         remove_sockets(settings.paths.run)
@@ -167,7 +175,8 @@ class ControlServer:
             return
         while not self._stop.is_set():
             status = self._supervisor.status(measure=False)
-            mine = next(process for process in status["processes"] if process["name"] == name)
+            everything = (*status["processes"], *status["steps"])
+            mine = next(process for process in everything if process["name"] == name)
             if mine["state"] in ("ready", "done", "failed"):
                 await self._send(writer, mine)
                 return

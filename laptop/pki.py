@@ -87,9 +87,9 @@ class LocalPki:
         certificate_file, key_file = self._folder / "ca.crt", self._folder / "ca.key"
         certificate = read_certificate(certificate_file)
         key = _read_key(key_file)
-        if certificate and key and certificate.public_key() == key.public_key():
-            if certificate.not_valid_after_utc - self._clock() > CA_RENEWAL:
-                return Authority(certificate, key), False
+        pair = certificate and key and certificate.public_key() == key.public_key()
+        if certificate and key and pair and certificate.not_valid_after_utc - self._clock() > CA_RENEWAL:
+            return Authority(certificate, key), False
         authority = self._new_authority()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_atomically(key_file, _key_pem(authority.key), mode=0o600)
@@ -110,7 +110,7 @@ class LocalPki:
             .not_valid_after(now + CA_LIFETIME)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_key_usage(signs_certificates=True), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
             .sign(key, hashes.SHA256())
         )
         return Authority(certificate, key)
@@ -134,9 +134,7 @@ class LocalPki:
             if old.name not in (version, before):
                 shutil.rmtree(old)
 
-    def _issue(
-        self, workload: Workload, authority: Authority
-    ) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+    def _issue(self, workload: Workload, authority: Authority) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         key = ec.generate_private_key(ec.SECP256R1())
         now = self._clock()
         names: list[x509.GeneralName] = [
@@ -158,7 +156,7 @@ class LocalPki:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_key_usage(signs_certificates=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
             .sign(authority.key, hashes.SHA256())
         )
         return certificate, key

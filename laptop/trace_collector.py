@@ -5,6 +5,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ class TraceCollector(trace_service_pb2_grpc.TraceServiceServicer):
         self._files = files
 
     async def Export(
-        self, request: trace_service_pb2.ExportTraceServiceRequest, context: Any
+        self, request: trace_service_pb2.ExportTraceServiceRequest, _context: Any
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         """Keep every span of the request."""
         self._files.append([json.dumps(span, separators=(",", ":")) for span in spans(request)])
@@ -112,10 +113,10 @@ async def serve(socket: Path, folder: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
     files = SpanFiles(folder)
     server = grpc.aio.server()
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(TraceCollector(files), server)
+    add_servicer: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server  # its package has no types
+    add_servicer(TraceCollector(files), server)
     server.add_insecure_port(f"unix:{socket}")
     await server.start()
-    socket.chmod(0o600)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -125,4 +126,5 @@ async def serve(socket: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # the socket and the files are for this user alone
     asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))

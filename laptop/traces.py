@@ -28,7 +28,9 @@ def find(folder: Path, trace_id: str) -> list[Record]:
     """The spans whose trace ID begins with `trace_id`, by start. Empty if there is none."""
     wanted = f'"trace_id":"{trace_id.lower()}'
     found = [json.loads(line) for line in _lines(folder) if wanted in line]
-    return sorted((span for span in found if span["trace_id"].startswith(trace_id.lower())), key=lambda s: s["start_ns"])
+    return sorted(
+        (span for span in found if span["trace_id"].startswith(trace_id.lower())), key=lambda s: s["start_ns"]
+    )
 
 
 def tree(spans: list[Record]) -> list[Node]:

@@ -5,6 +5,7 @@
 
 import asyncio
 import mimetypes
+import os
 import re
 import signal
 import sys
@@ -17,7 +18,7 @@ HASHED = re.compile(r"^assets/.+-[A-Za-z0-9_-]{8}\.\w+$")
 FOREVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
-NOT_BUILT = "The web app is not built yet: run `make web`, then reload this page.\n"
+NOT_BUILT = "The web app is not built yet: run `make setup`, then reload this page.\n"
 
 
 class StaticSite:
@@ -67,7 +68,6 @@ async def serve(socket: Path, folder: Path) -> None:
     runner = web.AppRunner(application(folder), access_log=None)
     await runner.setup()
     await web.UnixSite(runner, str(socket)).start()
-    socket.chmod(0o600)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -76,4 +76,5 @@ async def serve(socket: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    os.umask(0o077)  # the socket is for this user alone
     asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))

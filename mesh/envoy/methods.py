@@ -4,10 +4,12 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 import deskmesh
 from deskmesh.common.v1 import policy_pb2
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
 
 EDGE = "edge"
 REPEATABLE = (policy_pb2.IDEMPOTENCY_READ, policy_pb2.IDEMPOTENCY_IDEMPOTENT)
@@ -55,10 +57,10 @@ def _descriptors(file: FileDescriptor) -> Iterator[MethodDescriptor]:
 
 def _method(descriptor: MethodDescriptor) -> Method:
     service = descriptor.containing_service
-    options = descriptor.GetOptions()
+    options: Any = descriptor.GetOptions()  # the stubs do not know extensions of options
     if not options.HasExtension(policy_pb2.policy):
         raise ValueError(f"{descriptor.full_name} carries no policy")
-    policy = options.Extensions[policy_pb2.policy]
+    policy: policy_pb2.Policy = options.Extensions[policy_pb2.policy]
     return Method(
         path=f"/{service.full_name}/{descriptor.name}",
         package=service.file.package,

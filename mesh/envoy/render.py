@@ -33,9 +33,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
 
 def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
     """The YAML of one node, `edge` or `inference`. Raises on a template or YAML error."""
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True
-    )
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)  # noqa: S701 - YAML
     hosted = [method for method in methods if topology.upstream_of(method.package)]
     text = environment.get_template(f"{node}.yaml.j2").render(
         topology=topology,

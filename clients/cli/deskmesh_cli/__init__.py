@@ -1,0 +1,1 @@
+"""The `deskmesh` command."""

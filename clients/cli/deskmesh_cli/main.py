@@ -1,0 +1,40 @@
+"""`deskmesh`: runs the stack on this machine and talks to it."""
+
+from collections.abc import Callable
+
+import typer
+
+from deskmesh_cli.commands import articles, chat, doctor, stack, token, trace
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "up": stack.up,
+    "down": stack.down,
+    "restart": stack.restart,
+    "status": stack.status,
+    "logs": stack.logs,
+    "doctor": doctor.doctor,
+    "trace": trace.trace,
+    "chat": chat.chat,
+    "import": articles.import_folder,
+    "token": token.token,
+}
+
+
+def build() -> typer.Typer:
+    """The application with every command."""
+    app = typer.Typer(
+        name="deskmesh",
+        help="Runs Deskmesh on this machine and talks to it.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_show_locals=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    for name, command in COMMANDS.items():
+        app.command(name)(command)
+    return app
+
+
+def main() -> None:
+    """Entry point of the `deskmesh` command."""
+    build()()
