@@ -6,9 +6,10 @@ from typing import Any
 
 import grpc
 from buf.validate import validate_pb2
-from deskmesh.common.v1 import policy_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import Message
+
+from deskmesh.common.v1 import policy_pb2
 
 PACKAGE = "deskmesh.testing.v1"
 SERVICE = f"{PACKAGE}.EchoService"

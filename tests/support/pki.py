@@ -28,18 +28,13 @@ class TestPki:
 
     def __init__(self, folder: Path, *, environment: str = ENVIRONMENT) -> None:
         self._folder = folder
-        self._pki = LocalPki(
-            folder, trust_domain=TRUST_DOMAIN, environment=environment, lifetime=timedelta(hours=1)
-        )
+        self._pki = LocalPki(folder, trust_domain=TRUST_DOMAIN, environment=environment, lifetime=timedelta(hours=1))
         self.issue(*WORKLOADS)
 
     def issue(self, *workloads: str) -> None:
         """Make a certificate for each workload that has none."""
         self._pki.ensure(
-            [
-                Workload(name, dns_names=(name, "localhost"), ip_addresses=("127.0.0.1",))
-                for name in workloads
-            ]
+            [Workload(name, dns_names=(name, "localhost"), ip_addresses=("127.0.0.1",)) for name in workloads]
         )
 
     def rotate(self, workload: str) -> None:

