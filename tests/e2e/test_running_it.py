@@ -1,0 +1,81 @@
+"""What people who run the stack look at: status, logs, traces, metrics, doctor."""
+
+import json
+import time
+
+import pytest
+
+from tests.support.stack import Stack
+
+PROCESSES = {
+    "postgres", "valkey", "traces", "auth", "sessions", "tickets", "knowledge", "orchestrator", "web", "ray",
+    "inference-envoy", "edge-envoy",
+}  # fmt: skip
+
+
+def test_status_tells_of_every_process(stack: Stack) -> None:
+    status = stack.deskmesh_json("status")
+    assert status["ready"] is True
+    processes = {process["name"]: process for process in status["processes"]}
+    assert set(processes) >= PROCESSES
+    for process in processes.values():
+        assert set(process) >= {"name", "pid", "state", "restarts", "rss_bytes", "cpu_seconds", "listeners"}
+        assert process["rss_bytes"] > 0
+    for listener in (listener for process in processes.values() for listener in process["listeners"]):
+        assert set(listener) == {"address", "tls", "mtls"}
+    edge = [
+        listener for listener in processes["edge-envoy"]["listeners"] if str(stack.edge_port) in listener["address"]
+    ]
+    assert edge
+    assert edge[0]["tls"] is True
+    assert all(listener["mtls"] for listener in processes["auth"]["listeners"] if "127.0.0.1:" in listener["address"])
+
+
+def test_a_second_up_is_harmless(stack: Stack) -> None:
+    before = {process["name"]: process["pid"] for process in stack.deskmesh_json("status")["processes"]}
+    assert stack.deskmesh("up").returncode == 0
+    assert {process["name"]: process["pid"] for process in stack.deskmesh_json("status")["processes"]} == before
+
+
+def test_logs_are_json_and_carry_the_trace(stack: Stack) -> None:
+    answer = stack.deskmesh_json("chat", "--once", "How do I cancel an order?")
+    lines = (stack.home / "logs" / "orchestrator.log").read_text().splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    assert any(entry.get("trace_id") == answer["trace_id"] for entry in entries)
+    assert "How do I cancel an order" not in "\n".join(lines), "what customers write stays out of the logs"
+
+
+def test_one_trace_spans_every_part(stack: Stack) -> None:
+    answer = stack.deskmesh_json("chat", "--once", "How long does an exchange take?")
+    wanted = {"edge-envoy", "orchestrator", "sessions", "knowledge"}
+    deadline = time.monotonic() + 20
+    services: set[str] = set()
+    while time.monotonic() < deadline and not (wanted <= services and len(services) > len(wanted)):
+        time.sleep(1)
+        services = {
+            span["service"]
+            for file in (stack.home / "traces").glob("*.jsonl")
+            for span in map(json.loads, file.read_text().splitlines())
+            if span["trace_id"] == answer["trace_id"]
+        }
+    assert wanted <= services
+    assert services - wanted, "the model's deployment belongs to the trace as well"
+
+
+@pytest.mark.parametrize("name", ["auth", "sessions", "tickets", "knowledge", "orchestrator"])
+def test_every_service_has_metrics(stack: Stack, name: str) -> None:
+    import http.client
+    import socket
+
+    connection = http.client.HTTPConnection("localhost")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(str(stack.home / "run" / f"{name}.ops.sock"))
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    assert "grpc_server_handled_total" in text
+
+
+def test_doctor_finds_nothing_wrong(stack: Stack) -> None:
+    report = stack.deskmesh_json("doctor")
+    assert report
