@@ -23,7 +23,7 @@ _FIELD_RULE: Any = validate_pb2.field
 def _policy(idempotency: int = policy_pb2.IDEMPOTENCY_READ, **rules: Any) -> policy_pb2.Policy:
     callers = rules.pop("callers", ("edge", "orchestrator"))
     rate_class = rules.pop("rate_class", policy_pb2.RATE_CLASS_READ)
-    return policy_pb2.Policy(callers=callers, idempotency=idempotency, rate_class=rate_class, **rules)  # type: ignore[arg-type]
+    return policy_pb2.Policy(callers=callers, idempotency=idempotency, rate_class=rate_class, **rules)
 
 
 POLICIES = {
@@ -111,13 +111,13 @@ def add_to_server(servicer: EchoServicer, server: Any) -> None:
     for name in POLICIES:
         match name in CLIENT_STREAMING, name in SERVER_STREAMING:
             case False, False:
-                handlers[name] = grpc.unary_unary_rpc_method_handler(servicer.unary, *coders)  # type: ignore[arg-type]
+                handlers[name] = grpc.unary_unary_rpc_method_handler(servicer.unary, *coders)
             case False, True:
-                handlers[name] = grpc.unary_stream_rpc_method_handler(servicer.watch, *coders)  # type: ignore[arg-type]
+                handlers[name] = grpc.unary_stream_rpc_method_handler(servicer.watch, *coders)
             case True, False:
-                handlers[name] = grpc.stream_unary_rpc_method_handler(servicer.collect, *coders)  # type: ignore[arg-type]
+                handlers[name] = grpc.stream_unary_rpc_method_handler(servicer.collect, *coders)
             case _:
-                handlers[name] = grpc.stream_stream_rpc_method_handler(servicer.talk, *coders)  # type: ignore[arg-type]
+                handlers[name] = grpc.stream_stream_rpc_method_handler(servicer.talk, *coders)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     if hasattr(server, "add_registered_method_handlers"):
         server.add_registered_method_handlers(SERVICE, handlers)
