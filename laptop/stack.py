@@ -86,6 +86,7 @@ def processes(settings: StackSettings) -> tuple[ProcessSpec, ...]:
         _web_process(settings),
         _envoy_process(settings, "edge", settings.edge_port, ("web", *SERVICES), mtls=False),
         _envoy_process(settings, "inference", settings.base_port + INFERENCE_OFFSET, ("ray",), mtls=True),
+        _seed_process(settings),
     )
 
 
@@ -135,7 +136,7 @@ def _common_environment(settings: StackSettings) -> dict[str, str]:
         "DESKMESH_ENVIRONMENT": ENVIRONMENT,
         "DESKMESH_LOG_LEVEL": settings.log_level,
         "DESKMESH_TRUST_DOMAIN": TRUST_DOMAIN,
-        "DESKMESH_JWKS_SOCKET": str(settings.paths.socket("auth-ops")),
+        "DESKMESH_JWKS_SOCKET": str(settings.paths.socket("auth.ops")),
         "DESKMESH_TOKEN_ISSUER": TOKEN_ISSUER,
         "DESKMESH_TOKEN_AUDIENCE": TOKEN_AUDIENCE,
         "DESKMESH_OTLP_ENDPOINT": _otlp_endpoint(settings),
@@ -221,7 +222,7 @@ def _migrations_process(settings: StackSettings, needed: tuple[str, ...]) -> Pro
 
 def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
     address = f"127.0.0.1:{settings.base_port + SERVICES[name]}"
-    ops = settings.paths.socket(f"{name}-ops")
+    ops = settings.paths.socket(f"{name}.ops")
     return ProcessSpec(
         name=name,
         argv=_python("-m", f"services.{name}"),
@@ -259,13 +260,23 @@ def _ray_process(settings: StackSettings) -> ProcessSpec:
         name="ray",
         argv=_python("-m", "serve_apps.assistant"),
         environment={**_common_environment(settings), "HF_HUB_OFFLINE": "1"},
-        ready=AllProbe(
-            tuple(EndpointsProbe(settings.paths.eds / f"{name}.json") for name in topology(settings).applications)
-        ),
+        ready=AllProbe(tuple(EndpointsProbe(settings.paths.eds / f"{name}.json") for name in applications)),
         depends_on=("models",),
         grace_seconds=30,
         start_seconds=300,
         usual_seconds=60,
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _seed_process(settings: StackSettings) -> ProcessSpec:
+    return ProcessSpec(
+        name="seed",
+        argv=_python("-m", "laptop.seed"),
+        environment=_common_environment(settings),
+        depends_on=("edge-envoy", "inference-envoy"),
+        one_shot=True,
+        usual_seconds=5,
         working_folder=PROJECT_ROOT,
     )
 
