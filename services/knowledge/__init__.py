@@ -1,0 +1,1 @@
+"""Articles, their passages, and finding them by words and by meaning."""

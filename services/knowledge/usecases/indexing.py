@@ -1,0 +1,47 @@
+"""From an article's text to passages with vectors, and storing both together."""
+
+import asyncio
+from collections.abc import Sequence
+
+from services.common.errors import Conflict
+from services.knowledge.domain import Article, IndexedPassage
+from services.knowledge.ports import Embedder, UnitOfWork
+from services.knowledge.text import sections
+
+# Small enough that one call stays far below its deadline on a slow processor.
+BATCH_SIZE = 64
+
+
+async def index(article: Article, embedder: Embedder) -> list[IndexedPassage]:
+    """The passages of the article's published version.
+
+    Raises InvalidInput when the text makes no passages, Unavailable when the embedder does not answer.
+    """
+    version = article.published
+    if version is None:
+        return []
+    # A long article keeps the parser busy for a second; other calls go on meanwhile.
+    parts = await asyncio.to_thread(sections.split, version.markdown, version.title)
+    passages = article.passages(parts)
+    indexed: list[IndexedPassage] = []
+    for start in range(0, len(passages), BATCH_SIZE):
+        batch = passages[start : start + BATCH_SIZE]
+        vectors: Sequence[Sequence[float]] = await embedder.embed([passage.text_to_embed for passage in batch])
+        indexed += [IndexedPassage(passage, vector) for passage, vector in zip(batch, vectors, strict=True)]
+    return indexed
+
+
+async def show(work: UnitOfWork, before: Article | None, article: Article, passages: Sequence[IndexedPassage]) -> None:
+    """Store what readers and search see from the commit on; the text was embedded outside of this transaction.
+
+    `before` is the article as it was then, None if it is new. Raises Conflict when it was changed since, ArticleSlugTaken
+    when somebody else made it.
+    """
+    if before is None:
+        await work.articles.add(article)
+    elif await work.articles.get(article.id, lock=True) != before:
+        raise Conflict
+    else:
+        await work.articles.save(article)
+    await work.passages.replace(article.id, passages)
+    await work.events.article_published(article)
