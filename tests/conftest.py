@@ -12,6 +12,8 @@ from tests.support.postgres import Postgres, running_postgres
 from tests.support.server import TestStack, new_folder, remove_folder
 from tests.support.valkey import running_valkey
 
+pytest_plugins = ["tests.support.stack"]
+
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:

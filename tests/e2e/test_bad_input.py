@@ -1,4 +1,4 @@
-"""Everything from outside is hostile: each bad input gets its own typed refusal through the edge, and nothing is written."""
+"""Everything from outside is hostile: each bad input gets its typed refusal through the edge, and nothing is written."""
 
 import base64
 import json
@@ -371,7 +371,9 @@ async def test_a_forged_token_is_refused_at_the_edge(stack: Stack, kind: str) ->
         token = forged(kind, await client.access_token())
     credentials = grpc.ssl_channel_credentials(stack.ca_file.read_bytes())
     async with grpc.aio.secure_channel(f"localhost:{stack.edge_port}", credentials) as channel:
-        who_am_i = channel.unary_unary("/deskmesh.auth.v1.AuthService/WhoAmI")
+        who_am_i: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/deskmesh.auth.v1.AuthService/WhoAmI"
+        )
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await who_am_i(b"", metadata=(("authorization", f"Bearer {token}"),), timeout=10)
     assert caught.value.code() == grpc.StatusCode.UNAUTHENTICATED
@@ -390,7 +392,9 @@ async def test_undecodable_bytes_are_refused(stack: Stack) -> None:
         token = await client.access_token()
     credentials = grpc.ssl_channel_credentials(stack.ca_file.read_bytes())
     async with grpc.aio.secure_channel(f"localhost:{stack.edge_port}", credentials) as channel:
-        send = channel.unary_unary("/deskmesh.orchestrator.v1.OrchestratorService/SendMessage")
+        send: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(
+            "/deskmesh.orchestrator.v1.OrchestratorService/SendMessage"
+        )
         # Field 3 is text: 0xff is no UTF-8; the second is cut off in the middle of a field.
         for payload in (b"\x1a\x01\xff", b"\x1a\x7f"):
             with pytest.raises(grpc.aio.AioRpcError) as caught:

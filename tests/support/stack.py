@@ -82,7 +82,7 @@ class Stack:
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def whole_stack() -> Iterator[Stack]:
     """Started at the first use, stopped at the end; nothing of it may be left then."""
     home = Path(tempfile.mkdtemp(prefix="dm-"))
     home.chmod(0o755)  # the database runs under a user of its own when the tests run as root
