@@ -1,4 +1,4 @@
-"""Everything from outside is hostile: each bad input gets its typed refusal through the edge, and nothing is written."""
+"""Everything from outside is hostile: each bad input gets its typed refusal at the edge, and nothing is written."""
 
 import base64
 import json
