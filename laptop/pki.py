@@ -26,7 +26,8 @@ LINKS = ("tls.crt", "tls.key", "ca.crt")
 
 @dataclass(frozen=True)
 class Workload:
-    """One identity; only what browsers and tools reach by name has `dns_names` besides it."""
+    """One identity. Its own name is a DNS name of it, by which gRPC clients check whom they reached; only what
+    browsers and tools reach by other names has `dns_names` besides."""
 
     name: str
     dns_names: tuple[str, ...] = ()
@@ -139,6 +140,7 @@ class LocalPki:
         now = self._clock()
         names: list[x509.GeneralName] = [
             x509.UniformResourceIdentifier(self.spiffe_id(workload.name)),
+            x509.DNSName(workload.name),
             *(x509.DNSName(name) for name in workload.dns_names),
             *(x509.IPAddress(ipaddress.ip_address(ip)) for ip in workload.ip_addresses),
         ]

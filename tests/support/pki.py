@@ -33,9 +33,7 @@ class TestPki:
 
     def issue(self, *workloads: str) -> None:
         """Make a certificate for each workload that has none."""
-        self._pki.ensure(
-            [Workload(name, dns_names=(name, "localhost"), ip_addresses=("127.0.0.1",)) for name in workloads]
-        )
+        self._pki.ensure([Workload(name) for name in workloads])
 
     def rotate(self, workload: str) -> None:
         """Replace the certificate of a workload, as the laptop's supervisor does."""
