@@ -34,8 +34,8 @@ async def index(article: Article, embedder: Embedder) -> list[IndexedPassage]:
 async def show(work: UnitOfWork, before: Article | None, article: Article, passages: Sequence[IndexedPassage]) -> None:
     """Store what readers and search see from the commit on; the text was embedded outside of this transaction.
 
-    `before` is the article as it was then, None if it is new. Raises Conflict when it was changed since, ArticleSlugTaken
-    when somebody else made it.
+    `before` is the article as it was then, None if it is new. Raises Conflict when it was changed since,
+    ArticleSlugTaken when somebody else made it.
     """
     if before is None:
         await work.articles.add(article)
