@@ -1,6 +1,6 @@
 """P10: seconds from `deskmesh up` on a machine that is set up (environment, converted model) to the first answer.
 
-The first start makes databases and demo data and imports the articles; the ones after find them there. The target speaks
+The first start makes databases and demo data and imports the articles; later ones find them there. The target speaks
 of a machine that is set up, so the later starts count; the first is among the details.
 """
 

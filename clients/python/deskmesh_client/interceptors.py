@@ -45,8 +45,7 @@ class Caller:
         if metadata.get(TRACEPARENT) is None:
             metadata.add(TRACEPARENT, new_traceparent())
         if policy.needs_token(method) and (token := await self._token(renew)) is not None:
-            metadata.delete_all("authorization")
-            metadata.add("authorization", f"Bearer {token}")
+            metadata["authorization"] = f"Bearer {token}"
         return ClientCallDetails(
             details.method, details.timeout or timeout, metadata, details.credentials, details.wait_for_ready
         )
@@ -96,31 +95,33 @@ class StreamInterceptor(grpc.aio.UnaryStreamClientInterceptor):
     async def intercept_unary_stream(
         self, continuation: Callable[..., Awaitable[Any]], details: ClientCallDetails, request: Any
     ) -> AsyncIterator[Any]:
-        return self._frames(continuation, details, request)
+        # The first call is made here: grpc holds on to it in order to cancel it when the caller goes away.
+        first = await continuation(await self._caller.prepare(details, renew=False, timeout=None), request)
+        return self._frames(first, continuation, details, request)
 
     async def _frames(
-        self, continuation: Callable[..., Awaitable[Any]], details: ClientCallDetails, request: Any
+        self, call: Any, continuation: Callable[..., Awaitable[Any]], details: ClientCallDetails, request: Any
     ) -> AsyncIterator[Any]:
-        renew = False
-        for attempt in range(ATTEMPTS):
-            prepared = await self._caller.prepare(details, renew=renew, timeout=None)
-            call = await continuation(prepared, request)
-            begun = False
-            try:
-                async for frame in call:
-                    begun = True
-                    yield frame
-            except grpc.aio.AioRpcError as failure:
-                error = from_rpc_error(failure)
-                if begun or not self._caller.again(details, error, attempt):
-                    raise error from None
+        attempt, begun = 0, False
+        try:
+            while True:
+                try:
+                    async for frame in call:
+                        begun = True
+                        yield frame
+                except grpc.aio.AioRpcError as failure:
+                    error = from_rpc_error(failure)
+                    if begun or not self._caller.again(details, error, attempt):
+                        raise error from None
+                else:
+                    return
                 renew = error.code is grpc.StatusCode.UNAUTHENTICATED
                 if not renew:
                     await asyncio.sleep(backoff_seconds(attempt, error))
-            else:
-                return
-            finally:
-                call.cancel()
+                attempt += 1
+                call = await continuation(await self._caller.prepare(details, renew=renew, timeout=None), request)
+        finally:
+            call.cancel()
 
 
 def _method(details: ClientCallDetails) -> str:
