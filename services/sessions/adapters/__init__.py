@@ -1,0 +1,1 @@
+"""Postgres, Redis and the models' tokenizers, as the ports ask for them."""

@@ -1,0 +1,126 @@
+"""The stream of a conversation's events: first what the log holds, then what the hub hands on."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from services.common.clock import Clock
+from services.common.context import Caller
+from services.sessions.domain import StoredEvent
+from services.sessions.errors import OffsetOutOfRange
+from services.sessions.hub import Hub, Watcher
+from services.sessions.ports import Typing, UnitsOfWork
+from services.sessions.usecases import access
+
+# Entries read at a time while a stream catches up.
+PAGE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """Everything kept when the stream began was sent; what follows is live."""
+
+    last_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """Nothing happened for a while."""
+
+    sent_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The conversation is closed and told to its end; nothing follows."""
+
+    last_offset: int
+
+
+Frame = StoredEvent | CaughtUp | Typing | Heartbeat | Ended
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Ask for the events after `from_offset`."""
+
+    caller: Caller
+    conversation_id: str
+    from_offset: int
+
+
+class Watching:
+    """Opens streams; times in seconds."""
+
+    def __init__(
+        self, units: UnitsOfWork, hub: Hub, clock: Clock, *, heartbeat_seconds: float, cut_grace_seconds: float
+    ) -> None:
+        self._units = units
+        self._hub = hub
+        self._clock = clock
+        self._heartbeat_seconds = heartbeat_seconds
+        self._cut_grace_seconds = cut_grace_seconds
+
+    async def watch(self, command: Watch) -> AsyncGenerator[Frame, None]:
+        """Every event after the offset, once and in order.
+
+        Raises ConversationNotFound, OffsetOutOfRange, TooManyWatchers and, when the reader does not keep up,
+        WatcherTooSlow.
+        """
+        conversation_id, caller = command.conversation_id, command.caller
+        # Listening begins before reading, so nothing falls between the two.
+        with self._hub.admit(conversation_id, caller.user_id) as watcher:
+            closed = await self._begin(command)
+            cursor = command.from_offset
+            while True:
+                page = await self._read(caller.organization_id, conversation_id, cursor)
+                for event in page:
+                    yield event
+                    cursor = event.offset
+                    closed = closed or event.closes
+                if len(page) == PAGE:
+                    continue
+                if closed or self._hub.go_live(conversation_id, watcher, cursor):
+                    break
+            yield CaughtUp(cursor)
+            with _cut_off(watcher, self._cut_grace_seconds):
+                while not closed:
+                    item = await watcher.next(self._heartbeat_seconds)
+                    if item is None:
+                        yield Heartbeat(self._clock())
+                        continue
+                    yield item
+                    if isinstance(item, StoredEvent):
+                        cursor, closed = item.offset, item.closes
+            yield Ended(cursor)
+
+    async def _begin(self, command: Watch) -> bool:
+        """Check that the caller may watch from there; True if the conversation is closed."""
+        async with self._units.of(command.caller.organization_id) as work:
+            conversation = await access.find(work, command.caller, command.conversation_id, access.READ)
+        if command.from_offset > conversation.last_offset:
+            raise OffsetOutOfRange(conversation.last_offset)
+        return not conversation.is_open
+
+    async def _read(self, organization_id: str, conversation_id: str, cursor: int) -> list[StoredEvent]:
+        async with self._units.of(organization_id) as work:
+            return await work.events.after(conversation_id, cursor, PAGE)
+
+
+@contextmanager
+def _cut_off(watcher: Watcher, grace_seconds: float) -> Iterator[None]:
+    """Ends the current task some time after its stream was cut, if it still waits for its reader then.
+
+    A reader that takes nothing at all cannot even be told that it was cut, and would hold its place for ever.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+    if task is not None:
+        watcher.call_when_cut(lambda: timers.append(loop.call_later(grace_seconds, task.cancel)))
+    try:
+        yield
+    finally:
+        for timer in timers:
+            timer.cancel()
