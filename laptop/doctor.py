@@ -12,10 +12,12 @@ from pathlib import Path
 
 import psutil
 
-from laptop import daemon, models, proc
+from laptop import daemon, proc
 from laptop.pki import read_certificate
 from laptop.settings import PROJECT_ROOT, StackSettings
 from laptop.stack import INFERENCE_OFFSET, SERVICES, WEB_FOLDER, WORKLOADS
+from serve_apps.assistant.models import cache_folder
+from serve_apps.assistant.prepare_models import MODEL, find_problem
 
 GIB = 1024**3
 MEMORY_NEEDED = 4 * GIB
@@ -55,8 +57,13 @@ def examine(settings: StackSettings) -> list[Finding]:
     return [finding for check in checks for finding in check(settings)]
 
 
+def obstacles(settings: StackSettings) -> list[Finding]:
+    """What keeps the stack from starting; skips the checks that never do."""
+    return problems([finding for check in CHECKS if check not in NEVER_IN_THE_WAY for finding in check(settings)])
+
+
 def problems(findings: list[Finding]) -> list[Finding]:
-    """Those that keep the stack from starting."""
+    """Those findings that keep the stack from starting."""
     return [finding for finding in findings if finding.verdict is Verdict.PROBLEM]
 
 
@@ -105,7 +112,7 @@ def check_memory(_: StackSettings) -> Iterator[Finding]:
 
 
 def check_disk(settings: StackSettings) -> Iterator[Finding]:
-    for name, folder in (("disk of the state folder", settings.home), ("disk of the model cache", models.folder())):
+    for name, folder in (("disk of the state folder", settings.home), ("disk of the model cache", cache_folder())):
         free = shutil.disk_usage(_existing(folder)).free
         detail = f"{free / GIB:.1f} GiB free for {folder}"
         if free < DISK_NEEDED:
@@ -182,18 +189,17 @@ def check_certificates(settings: StackSettings) -> Iterator[Finding]:
             yield Finding(name, Verdict.OK, f"until {certificate.not_valid_after_utc:%Y-%m-%d %H:%M} UTC")
 
 
-def check_models(_: StackSettings) -> Iterator[Finding]:
-    folder = models.folder()
-    found = models.cached(folder)
-    if not found:
-        yield Finding("model cache", Verdict.OK, f"{folder} is filled at the first start")
-    for model in found:
-        damage = models.damage(model)
-        name = f"model {model.name}"
-        if damage:
-            yield Finding(name, Verdict.PROBLEM, damage, f"Remove {model}; the next start converts it again.")
-        else:
-            yield Finding(name, Verdict.OK, str(model))
+def check_model(_: StackSettings) -> Iterator[Finding]:
+    model = cache_folder() / MODEL
+    if not model.exists():
+        yield Finding("model", Verdict.OK, f"made in {model} at the first start")
+        return
+    problem = find_problem(model, verify=True)
+    if problem:
+        advice = "`deskmesh up` makes it anew, in about half a minute."
+        yield Finding("model", Verdict.WARNING, f"{model}: {problem}", advice)
+    else:
+        yield Finding("model", Verdict.OK, f"{model} is whole")
 
 
 def _existing(folder: Path) -> Path:
@@ -220,6 +226,7 @@ CHECKS: tuple[Check, ...] = (
     check_state_folder,
     check_leftovers,
     check_certificates,
-    check_models,
+    check_model,
 )
 ONLY_BEFORE_START = (check_ports, check_leftovers, check_memory)
+NEVER_IN_THE_WAY = (check_leftovers, check_certificates, check_model)

@@ -81,8 +81,7 @@ class LocalPki:
         certificate = read_certificate(self._folder / workload / "tls.crt")
         if certificate is None or not (self._folder / workload / "tls.key").exists():
             return True
-        life = certificate.not_valid_after_utc - certificate.not_valid_before_utc
-        return self._clock() >= certificate.not_valid_before_utc + life / 2
+        return self._clock() >= certificate.not_valid_after_utc - self._lifetime / 2
 
     def _authority(self) -> tuple[Authority, bool]:
         certificate_file, key_file = self._folder / "ca.crt", self._folder / "ca.key"

@@ -16,6 +16,7 @@ from laptop.specs import Listener, ProcessSpec
 from mesh.envoy import render
 from mesh.envoy.methods import load_methods
 from mesh.envoy.topology import Topology, Upstream
+from serve_apps.assistant.config import load_config
 
 TOKEN_ISSUER = "https://deskmesh.local"  # noqa: S105 - a name, not a secret
 TOKEN_AUDIENCE = "deskmesh"  # noqa: S105 - a name, not a secret
@@ -24,7 +25,7 @@ WEB_FOLDER = PROJECT_ROOT / "clients" / "web" / "dist"
 # Service → offset of its port from the base port.
 SERVICES: Mapping[str, int] = {"auth": 1, "sessions": 2, "tickets": 3, "knowledge": 4, "orchestrator": 5}
 INFERENCE_OFFSET = 10
-LLM_APPLICATIONS = ("llm",)
+TARGET = PROJECT_ROOT / "serve_apps" / "configs" / "laptop.yaml"
 
 WORKLOADS = (
     Workload("edge", dns_names=("localhost",), ip_addresses=("127.0.0.1",)),
@@ -56,7 +57,7 @@ def topology(settings: StackSettings) -> Topology:
         edge_port=settings.edge_port,
         inference_port=settings.base_port + INFERENCE_OFFSET,
         upstreams=upstreams,
-        llm_applications=LLM_APPLICATIONS,
+        llm_applications=tuple(model.application for model in load_config(TARGET).models),
         trust_domain=TRUST_DOMAIN,
         environment=ENVIRONMENT,
         token_issuer=TOKEN_ISSUER,

@@ -169,7 +169,7 @@ def test_a_failed_step_is_told_and_the_rest_keeps_running(stack: FakeStack) -> N
 
 
 def test_certificates_rotate_while_the_stack_runs(home: Path) -> None:
-    # A life of 10 s is renewed after 4 (half of it, counted from a minute's allowance for clock skew).
+    # A life of 10 s is renewed after 5.
     stack = FakeStack(home, certificate_hours=10 / 3600)
     try:
         stack.up()

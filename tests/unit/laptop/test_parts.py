@@ -1,14 +1,14 @@
 """Small parts of the laptop: settings, order of processes, logs, traces, models, listeners."""
 
 import json
+import os
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-from laptop import logfiles, models, proc, traces
+from laptop import logfiles, proc, traces
 from laptop.probes import unhealthy_upstreams
 from laptop.settings import StackSettings
 from laptop.specs import ProcessSpec, in_start_order
@@ -99,29 +99,7 @@ def test_span_files_stay_few_and_small(tmp_path: Path) -> None:
     assert (tmp_path / "spans.jsonl.1").read_text().startswith("5")
 
 
-def safetensors(file: Path, tensor_bytes: int) -> None:
-    header: dict[str, Any] = {"w": {"dtype": "F32", "shape": [tensor_bytes // 4], "data_offsets": [0, tensor_bytes]}}
-    encoded = json.dumps(header).encode()
-    file.write_bytes(len(encoded).to_bytes(8, "little") + encoded + bytes(tensor_bytes))
-
-
-def test_damage_of_a_model_is_found(tmp_path: Path) -> None:
-    model = tmp_path / "small"
-    model.mkdir()
-    assert "no weights" in models.damage(model)
-    weights = model / "model.safetensors"
-    safetensors(weights, 4096)
-    assert models.damage(model) == ""
-    weights.write_bytes(weights.read_bytes()[:-1])
-    assert "instead of" in models.damage(model)
-    weights.write_bytes(b"not a model at all")
-    assert "does not begin" in models.damage(model)
-    assert models.cached(tmp_path) == [model]
-
-
 def test_listeners_of_this_process_are_found(tmp_path: Path) -> None:
-    import os
-
     with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as local:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()

@@ -6,7 +6,7 @@ import typer
 
 from deskmesh_cli.commands.options import Json
 from deskmesh_cli.console import err, out, print_json
-from laptop.doctor import Finding, Verdict, examine, problems
+from laptop.doctor import Finding, Verdict, examine, obstacles, problems
 from laptop.settings import StackSettings
 
 SIGNS = {Verdict.OK: "[green]✓[/]", Verdict.WARNING: "[yellow]![/]", Verdict.PROBLEM: "[bold red]✗[/]"}
@@ -26,7 +26,7 @@ def doctor(*, as_json: Json = False) -> None:
 
 def refuse_on_problems(settings: StackSettings) -> None:
     """Print what keeps the stack from starting, and exit, if anything does."""
-    found = problems(examine(settings))
+    found = obstacles(settings)
     for finding in found:
         err.print(_text(finding))
     if found:
