@@ -60,7 +60,7 @@ REFUSALS = (
         _token("Jwt_is_expired"), code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", "The access token has expired; refresh it."
     ),
     Refusal(
-        _token("Jwks"),
+        _token("Jwks_remote_fetch"),
         code_pb2.UNAVAILABLE,
         "DEPENDENCY_UNAVAILABLE",
         "Access tokens cannot be checked right now; try again.",

@@ -53,8 +53,8 @@ def test_a_leaf_names_its_workload_and_is_signed_by_the_authority(pki: LocalPki,
 
 def test_keys_are_for_the_owner_only_and_fit_their_certificates(pki: LocalPki, tmp_path: Path) -> None:
     pki.ensure(WORKLOADS)
-    for key in (tmp_path / "ca.key", tmp_path / "auth" / "tls.key"):
-        assert stat.S_IMODE(key.resolve().stat().st_mode) == 0o600
+    for file in (tmp_path / "ca.key", tmp_path / "auth" / "tls.key"):
+        assert stat.S_IMODE(file.resolve().stat().st_mode) == 0o600
     key = serialization.load_pem_private_key((tmp_path / "auth" / "tls.key").read_bytes(), password=None)
     assert key.public_key() == certificate(tmp_path / "auth").public_key()
 
