@@ -1,6 +1,7 @@
 """The sidecar in front of Ray Serve: whom it admits and to which replica it sends."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import pytest
@@ -77,7 +78,7 @@ async def _all_answer(sidecar: Sidecar) -> bool:
     ],
 )
 async def test_each_service_goes_to_its_application(
-    sidecar: Sidecar, path: str, headers: dict[str, str], server: str, application: str
+    sidecar: Sidecar, path: str, headers: dict[str, Any], server: str, application: str
 ) -> None:
     async with sidecar.channel("orchestrator") as channel:
         answer = await call(channel, path, **headers)
@@ -99,7 +100,7 @@ async def test_a_replica_that_is_gone_is_replaced_by_another(sidecar: Sidecar) -
         sidecar.announce("llm", "llm-2")
 
         async def only_the_second() -> bool:
-            named = {"x_deskmesh_replica": sidecar.address("llm-1")}
+            named: dict[str, Any] = {"x_deskmesh_replica": sidecar.address("llm-1")}
             return {(await call(channel, CHAT, **named))["server"] for _ in range(10)} == {"llm-2"}
 
         await eventually(only_the_second, "the replica that left gets nothing more")
