@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 ALGORITHM = "EdDSA"
 LEEWAY_SECONDS = 5
 FETCH_INTERVAL_SECONDS = 10.0
+MAXIMUM_AGE_SECONDS = 60.0
 FETCH_TIMEOUT_SECONDS = 3.0
 MAXIMUM_TOKEN_LENGTH = 4096
 CACHE_SIZE = 10_000
@@ -62,28 +63,44 @@ FetchKeys = Callable[[], Awaitable[Keys]]
 
 
 class KeySet:
-    """Public keys by key ID. An unknown ID fetches them anew, but at most once in `FETCH_INTERVAL_SECONDS`."""
+    """Public keys by key ID. An unknown ID fetches them anew, but at most once in `FETCH_INTERVAL_SECONDS`.
+
+    Keys in use are also fetched anew when they get old, while the call goes on: a new key is published before it signs,
+    so a flood of made-up IDs cannot keep it from being known in time.
+    """
 
     def __init__(self, fetch: FetchKeys, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._fetch = fetch
         self._monotonic = monotonic
         self._keys: Keys = {}
         self._next_fetch = float("-inf")
+        self._fetched_at = float("-inf")
         self._lock = asyncio.Lock()
+        self._renewal: asyncio.Task[None] | None = None
 
     async def get(self, key_id: str) -> Ed25519PublicKey | None:
         """The key, or None if the issuer has no such key. Raises Unavailable when there never were any keys."""
         if key_id not in self._keys:
             async with self._lock:
-                if key_id not in self._keys and self._monotonic() >= self._next_fetch:
+                if key_id not in self._keys:
                     await self._refresh()
+        elif self._monotonic() - self._fetched_at > MAXIMUM_AGE_SECONDS:
+            self._renewal = self._renewal or asyncio.create_task(self._renew())
         if not self._keys:
             raise Unavailable(retry_after_seconds=1.0)
         return self._keys.get(key_id)
 
+    async def _renew(self) -> None:
+        async with self._lock:
+            await self._refresh()
+        self._renewal = None
+
     async def _refresh(self) -> None:
+        if self._monotonic() < self._next_fetch:
+            return
         try:
             self._keys = await self._fetch()
+            self._fetched_at = self._monotonic()
         except (OSError, TimeoutError, aiohttp.ClientError, ValueError) as error:
             logger.warning("signing keys cannot be fetched", extra={"error": repr(error)})
         # Without any key nobody can be let in, so the wait for the first ones is short.

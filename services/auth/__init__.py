@@ -1,0 +1,1 @@
+"""Who somebody is: users, organizations, memberships, passwords and tokens."""

@@ -1,0 +1,1 @@
+"""What auth keeps and reaches: Postgres, Valkey, Argon2, signing keys."""

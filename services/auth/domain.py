@@ -1,0 +1,173 @@
+"""Users, organizations, memberships and refresh tokens, and the rules that hold for them without any store."""
+
+import hashlib
+import secrets
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Self
+
+from services.auth.errors import LastOwner, OnlyOwners, PasswordWeak
+from services.auth.guessable import GUESSABLE_PASSWORDS
+from services.common.errors import InvalidInput
+from services.common.ids import new_id
+
+REFRESH_TOKEN_BYTES = 32
+# A refresh token presented again this soon, before its successor was used, comes from callers that raced each other.
+RACE_WINDOW = timedelta(seconds=1)
+
+
+class Role(StrEnum):
+    """From least to most powerful, in the words of `services.common.permissions`."""
+
+    CUSTOMER = "customer"
+    AGENT = "agent"
+    SUPERVISOR = "supervisor"
+    ADMIN = "admin"
+    OWNER = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A person. `password_hash` never leaves the service."""
+
+    id: str
+    email: str
+    display_name: str
+    password_hash: str
+    created_at: datetime
+
+    @classmethod
+    def new(cls, email: str, display_name: str, password_hash: str, *, at: datetime) -> Self:
+        """A person who was not known before. Raises InvalidInput for a name of nothing but space."""
+        name = " ".join(display_name.split())
+        if not name:
+            raise InvalidInput(violations=[("display_name", "must not be blank")])
+        return cls(new_id("usr"), normalize_email(email), name, password_hash, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Organization:
+    """A tenant."""
+
+    id: str
+    slug: str
+    name: str
+    created_at: datetime
+
+    @classmethod
+    def new(cls, slug: str, name: str, *, at: datetime) -> Self:
+        """A tenant that was not there before. Raises InvalidInput for a name of nothing but space."""
+        tidy = " ".join(name.split())
+        if not tidy:
+            raise InvalidInput(violations=[("new_organization.name", "must not be blank")])
+        return cls(new_id("org"), slug, tidy, at)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """A person's place in an organization."""
+
+    user: User
+    organization_id: str
+    roles: tuple[Role, ...]
+    created_at: datetime
+
+    @property
+    def is_owner(self) -> bool:
+        return Role.OWNER in self.roles
+
+    def with_roles(self, roles: Sequence[Role], *, by: Sequence[str], other_owners: int) -> Self:
+        """The membership with new roles. Raises OnlyOwners or LastOwner; `by` are the roles of who asks."""
+        changed = replace(self, roles=ordered(roles))
+        if changed.is_owner != self.is_owner:
+            may_change_owners(by)
+        if self.is_owner and not changed.is_owner and not other_owners:
+            raise LastOwner
+        return changed
+
+    def may_end(self, *, by: Sequence[str], other_owners: int) -> None:
+        """Raises OnlyOwners or LastOwner unless the membership may end."""
+        if self.is_owner:
+            may_change_owners(by)
+            if not other_owners:
+                raise LastOwner
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A person acting in an organization."""
+
+    user: User
+    organization: Organization
+    roles: tuple[Role, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshFamily:
+    """A sign-in and all the refresh tokens that descend from it. Revoking it ends them all."""
+
+    id: str
+    user_id: str
+    organization_id: str
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRefreshToken:
+    """What is kept of a refresh token: its hash, and when it was spent on which successor."""
+
+    hash: bytes
+    family: RefreshFamily
+    expires_at: datetime
+    spent_at: datetime | None = None
+    successor_spent: bool = False
+
+    def is_live(self, now: datetime) -> bool:
+        """True when it still buys a new pair."""
+        return self.spent_at is None and self.family.revoked_at is None and now < self.expires_at
+
+    def is_reuse(self, received_at: datetime) -> bool:
+        """True when whoever presents it must have copied it: it was spent, and not in a race a moment ago."""
+        if self.spent_at is None:
+            return False
+        return self.successor_spent or received_at > self.spent_at + RACE_WINDOW
+
+
+def new_refresh_token() -> str:
+    """256 random bits, as text."""
+    return secrets.token_urlsafe(REFRESH_TOKEN_BYTES)
+
+
+def hash_refresh_token(token: str) -> bytes:
+    """What is stored: SHA-256 is enough for what cannot be guessed."""
+    return hashlib.sha256(token.encode()).digest()
+
+
+def normalize_email(email: str) -> str:
+    """One spelling an address: Unicode compatibility form, lower case, no space around."""
+    return unicodedata.normalize("NFKC", email).strip().casefold()
+
+
+def ordered(roles: Sequence[Role]) -> tuple[Role, ...]:
+    """Each role once, from least to most powerful."""
+    return tuple(role for role in Role if role in roles)
+
+
+def may_change_owners(by: Sequence[str]) -> None:
+    """Raises OnlyOwners unless an owner asks."""
+    if Role.OWNER not in by:
+        raise OnlyOwners
+
+
+def check_password(password: str, email: str, field: str = "password") -> None:
+    """Raises PasswordWeak for what attackers try first: well-known passwords, repetitions, the address itself."""
+    guess = unicodedata.normalize("NFKC", password).casefold()
+    address = normalize_email(email)
+    local_part = address.partition("@")[0]
+    easy = guess in GUESSABLE_PASSWORDS or len(set(guess)) <= 2 or guess in (address, local_part, local_part * 2)
+    if easy:
+        raise PasswordWeak(violations=[(field, "is too easy to guess")])

@@ -1,0 +1,83 @@
+"""What auth refuses, and why."""
+
+from services.common.errors import (
+    AlreadyExists,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    Unauthenticated,
+)
+
+
+class CredentialsInvalid(Unauthenticated):
+    """E-mail or password is wrong; which one is never said."""
+
+    reason = "CREDENTIALS_INVALID"
+    message = "E-mail address or password is wrong."
+
+
+class RefreshTokenInvalid(Unauthenticated):
+    """The refresh token buys nothing."""
+
+    reason = "REFRESH_TOKEN_INVALID"
+    message = "Your session has ended; sign in again."
+
+
+class TooManyAttempts(Exhausted):
+    """Too many failed sign-ins from one place."""
+
+    reason = "RATE_LIMITED"
+    message = "Too many attempts; wait before you try again."
+
+
+class EmailTaken(AlreadyExists):
+    """Somebody has the address already."""
+
+    reason = "EMAIL_TAKEN"
+    message = "This e-mail address has an account already."
+
+
+class SlugTaken(AlreadyExists):
+    """Another organization has the slug."""
+
+    reason = "ORGANIZATION_SLUG_TAKEN"
+    message = "This short name is taken."
+
+
+class OrganizationNotFound(NotFound):
+    """No organization has the slug."""
+
+    reason = "ORGANIZATION_NOT_FOUND"
+    resource_type = "organization"
+    message = "There is no such organization."
+
+
+class UserNotFound(NotFound):
+    """The user is no member of the caller's organization."""
+
+    reason = "USER_NOT_FOUND"
+    resource_type = "user"
+    message = "There is no such person in this organization."
+
+
+class PasswordWeak(InvalidInput):
+    """The password is one that attackers try first."""
+
+    reason = "PASSWORD_WEAK"
+    message = "This password is too easy to guess; choose another one."
+
+
+class LastOwner(PreconditionFailed):
+    """An organization always keeps an owner."""
+
+    reason = "LAST_OWNER"
+    message = "The last owner of an organization cannot leave or lose the role."
+
+
+class OnlyOwners(PermissionDenied):
+    """Owners are made and unmade by owners."""
+
+    reason = "PERMISSION_MISSING"
+    message = "Only an owner can change who is an owner."

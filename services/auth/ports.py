@@ -1,0 +1,174 @@
+"""What the use cases need from outside, in the domain's words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
+from services.common.context import IdempotencyKey
+
+
+class Users(Protocol):
+    """Everybody with an account."""
+
+    async def find_by_email(self, email: str) -> User | None:
+        """The user with this normalized address."""
+
+    async def get(self, user_id: str) -> User:
+        """Raises UserNotFound."""
+
+    async def add(self, user: User) -> None:
+        """Raises EmailTaken."""
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> None:
+        """Replace the hash, as when the cost of hashing was raised."""
+
+
+class Organizations(Protocol):
+    """Every tenant."""
+
+    async def get(self, organization_id: str) -> Organization:
+        """Raises OrganizationNotFound."""
+
+    async def get_by_slug(self, slug: str) -> Organization:
+        """Raises OrganizationNotFound."""
+
+    async def add(self, organization: Organization) -> None:
+        """Raises SlugTaken."""
+
+    async def lock(self, organization_id: str) -> None:
+        """Let nobody else change who belongs to the organization until this unit of work ends."""
+
+
+class Memberships(Protocol):
+    """Who belongs where."""
+
+    async def add(self, membership: Membership) -> None:
+        """Put a person into an organization."""
+
+    async def find(self, organization_id: str, user_id: str) -> Membership | None:
+        """A person's place in an organization."""
+
+    async def oldest_of(self, user_id: str) -> Membership | None:
+        """The place a person has had longest."""
+
+    async def list(
+        self, organization_id: str, role: Role | None, after: tuple[str, str] | None, limit: int
+    ) -> Sequence[Membership]:
+        """Members by display name and identifier, after that pair."""
+
+    async def batch(self, organization_id: str, user_ids: Sequence[str]) -> Sequence[Membership]:
+        """The members among these users."""
+
+    async def count_owners(self, organization_id: str) -> int:
+        """How many owners the organization has."""
+
+    async def set_roles(self, membership: Membership) -> None:
+        """Keep the membership's roles."""
+
+    async def remove(self, organization_id: str, user_id: str) -> None:
+        """End a membership."""
+
+
+class RefreshTokens(Protocol):
+    """Sign-ins and the tokens that descend from them."""
+
+    async def begin(self, family: RefreshFamily, token_hash: bytes, expires_at: datetime) -> None:
+        """Keep a new family and its first token."""
+
+    async def find_locked(self, token_hash: bytes) -> StoredRefreshToken | None:
+        """The token; whoever else presents one of its family waits until this unit of work ends."""
+
+    async def spend(
+        self, token: StoredRefreshToken, successor_hash: bytes, expires_at: datetime, *, at: datetime
+    ) -> None:
+        """Replace a token by its successor."""
+
+    async def revoke_family(self, family_id: str, *, at: datetime) -> None:
+        """End every token of a family."""
+
+    async def revoke_member(self, organization_id: str, user_id: str, *, at: datetime) -> None:
+        """End every sign-in of a person in an organization."""
+
+
+class Requests(Protocol):
+    """Which request_id made what."""
+
+    async def claim(self, key: IdempotencyKey, resource_id: str) -> str | None:
+        """None if the key is new; else the resource it made. Raises RequestIdReused."""
+
+
+class Work(Protocol):
+    """One transaction. Leaving it without commit rolls back."""
+
+    @property
+    def users(self) -> Users: ...
+
+    @property
+    def organizations(self) -> Organizations: ...
+
+    @property
+    def memberships(self) -> Memberships: ...
+
+    @property
+    def refresh_tokens(self) -> RefreshTokens: ...
+
+    @property
+    def requests(self) -> Requests: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def commit(self) -> None:
+        """Make the changes last."""
+
+
+class WorkFactory(Protocol):
+    """Begins units of work: of one organization, or of the whole system for what belongs to none."""
+
+    def tenant(self, organization_id: str) -> Work: ...
+
+    def system(self) -> Work: ...
+
+
+class Passwords(Protocol):
+    """Slow hashes; both calls take tens of milliseconds of a thread, and raise TooManyAttempts when too many wait."""
+
+    async def hash(self, password: str) -> str:
+        """The hash to keep."""
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        """Whether the password has this hash; without a hash it takes as long and is False."""
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        """True when the hash was made at another cost than today's."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """A signed token and how many seconds it holds."""
+
+    value: str
+    lifetime_seconds: int
+
+
+class AccessTokens(Protocol):
+    """Signs."""
+
+    def issue(self, user_id: str, organization_id: str, roles: Sequence[str]) -> AccessToken:
+        """A new access token."""
+
+
+class Attempts(Protocol):
+    """Counts failed sign-ins, so that guessing is slow and nobody can lock somebody else out."""
+
+    async def begin(self, email: str, source: str) -> None:
+        """Count an attempt from `source` before it is judged. Raises TooManyAttempts."""
+
+    async def succeeded(self, email: str, source: str) -> None:
+        """Take the attempt back, and forget the failures before it."""

@@ -1,0 +1,24 @@
+"""What auth is told from outside, beyond what every service is."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.settings import ServiceSettings
+
+
+class AuthSettings(ServiceSettings):
+    """Read once from `DESKMESH_*`."""
+
+    # Holds the key that encrypts the signing keys in the database; made at the first start.
+    secrets_folder: Path
+
+    access_token_seconds: int = Field(default=600, ge=60, le=3600)
+    refresh_token_days: int = Field(default=30, ge=1, le=365)
+    signing_key_days: int = Field(default=30, ge=1)
+
+    # Argon2id as OWASP advises: 19 MiB, two passes, one lane; about 30 ms a password.
+    password_memory_kib: int = Field(default=19 * 1024, ge=8)
+    password_passes: int = Field(default=2, ge=1)
+    password_threads: int = Field(default=2, ge=1)
+    password_queue: int = Field(default=64, ge=1)

@@ -1,0 +1,73 @@
+"""The tables of auth, in its own schema."""
+
+from sqlalchemy import Column, DateTime, ForeignKey, Index, LargeBinary, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from services.common.db import idempotency_table, new_metadata
+
+metadata = new_metadata()
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("email", String, nullable=False, unique=True),
+    Column("display_name", String, nullable=False),
+    Column("password_hash", String, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+organizations = Table(
+    "organizations",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("slug", String, nullable=False, unique=True),
+    Column("name", String, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+memberships = Table(
+    "memberships",
+    metadata,
+    Column("organization_id", String, ForeignKey("organizations.id"), nullable=False),
+    Column("user_id", String, ForeignKey("users.id"), nullable=False),
+    Column("roles", ARRAY(Text), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("organization_id", "user_id"),
+    Index(None, "user_id"),
+)
+
+refresh_families = Table(
+    "refresh_families",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("organization_id", String, nullable=False),
+    Column("user_id", String, ForeignKey("users.id"), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("revoked_at", DateTime(timezone=True)),
+    Index(None, "organization_id", "user_id"),
+)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("family_id", String, ForeignKey("refresh_families.id", ondelete="CASCADE"), nullable=False),
+    Column("organization_id", String, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+    Column("spent_at", DateTime(timezone=True)),
+    Column("successor_hash", LargeBinary),
+    Index(None, "family_id"),
+    Index(None, "expires_at"),
+)
+
+# The private key is sealed with the key in the secrets folder: a copy of the database alone signs nothing.
+signing_keys = Table(
+    "signing_keys",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("sealed_private_key", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+idempotency_records = idempotency_table(metadata)

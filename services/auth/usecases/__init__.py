@@ -1,0 +1,1 @@
+"""What people and services may ask of auth."""

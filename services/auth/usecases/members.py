@@ -1,0 +1,122 @@
+"""The people of one organization."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.auth.domain import Membership, Role, User, check_password, may_change_owners, ordered
+from services.auth.errors import UserNotFound
+from services.auth.ports import Passwords, Work, WorkFactory
+from services.common import pagination
+from services.common.clock import Clock
+from services.common.context import IdempotencyKey
+from services.common.pagination import Filters, InvalidPageToken
+
+DEFAULT_PAGE_SIZE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Members, and the token of the page that follows; empty at the end."""
+
+    members: Sequence[Membership]
+    next_page_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class AddMember:
+    """A new person with a first password, who becomes a member."""
+
+    organization_id: str
+    email: str
+    display_name: str
+    password: str
+    roles: tuple[Role, ...]
+    by: tuple[str, ...]
+    idempotency: IdempotencyKey
+
+
+class Members:
+    """Who belongs to an organization, and as what. `by` are the roles of who asks."""
+
+    def __init__(self, work: WorkFactory, passwords: Passwords, clock: Clock) -> None:
+        self._work = work
+        self._passwords = passwords
+        self._clock = clock
+
+    async def list(self, organization_id: str, role: Role | None, page_size: int, page_token: str) -> Page:
+        """Members by display name. Raises InvalidPageToken."""
+        filters: Filters = {"organization": organization_id, "role": role}
+        after = None
+        if page_token:
+            cursor = pagination.decode(page_token, filters)
+            after = _text(cursor.get("name")), _text(cursor.get("id"))
+        limit = page_size or DEFAULT_PAGE_SIZE
+        async with self._work.tenant(organization_id) as work:
+            found = await work.memberships.list(organization_id, role, after, limit + 1)
+        members = found[:limit]
+        if len(found) <= limit:
+            return Page(members, "")
+        last = members[-1].user
+        return Page(members, pagination.encode({"name": last.display_name, "id": last.id}, filters))
+
+    async def batch_get(self, organization_id: str, user_ids: Sequence[str]) -> Sequence[Membership]:
+        """The members among these users."""
+        async with self._work.tenant(organization_id) as work:
+            return await work.memberships.batch(organization_id, user_ids)
+
+    async def add(self, command: AddMember) -> Membership:
+        """Raises PasswordWeak, EmailTaken, OnlyOwners or RequestIdReused."""
+        check_password(command.password, command.email)
+        if Role.OWNER in command.roles:
+            may_change_owners(command.by)
+        password_hash = await self._passwords.hash(command.password)
+        now = self._clock()
+        user = User.new(command.email, command.display_name, password_hash, at=now)
+        async with self._work.tenant(command.organization_id) as work:
+            if made := await work.requests.claim(command.idempotency, user.id):
+                return await _get(work, command.organization_id, made)
+            membership = Membership(user, command.organization_id, ordered(command.roles), now)
+            await work.users.add(user)
+            await work.memberships.add(membership)
+            await work.commit()
+        return membership
+
+    async def set_roles(
+        self, organization_id: str, user_id: str, roles: Sequence[Role], by: Sequence[str]
+    ) -> Membership:
+        """Raises UserNotFound, OnlyOwners or LastOwner."""
+        async with self._work.tenant(organization_id) as work:
+            membership, others = await self._locked(work, organization_id, user_id)
+            changed = membership.with_roles(roles, by=by, other_owners=others)
+            await work.memberships.set_roles(changed)
+            await work.commit()
+        return changed
+
+    async def remove(self, organization_id: str, user_id: str, by: Sequence[str]) -> None:
+        """End a membership and its sign-ins. Raises UserNotFound, OnlyOwners or LastOwner."""
+        async with self._work.tenant(organization_id) as work:
+            membership, others = await self._locked(work, organization_id, user_id)
+            membership.may_end(by=by, other_owners=others)
+            await work.refresh_tokens.revoke_member(organization_id, user_id, at=self._clock())
+            await work.memberships.remove(organization_id, user_id)
+            await work.commit()
+
+    async def _locked(self, work: Work, organization_id: str, user_id: str) -> tuple[Membership, int]:
+        """The membership and how many others own the organization, both fixed until the work ends."""
+        await work.organizations.lock(organization_id)
+        membership = await _get(work, organization_id, user_id)
+        owners = await work.memberships.count_owners(organization_id)
+        return membership, owners - membership.is_owner
+
+
+async def _get(work: Work, organization_id: str, user_id: str) -> Membership:
+    membership = await work.memberships.find(organization_id, user_id)
+    if membership is None:
+        raise UserNotFound(resource_name=user_id)
+    return membership
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidPageToken
+    return value

@@ -1,0 +1,75 @@
+"""The auth service, served as in production but for cheaper password hashes."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import pytest_asyncio
+
+from deskmesh.auth.v1 import auth_service_pb2 as auth
+from deskmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
+from deskmesh.auth.v1.organization_service_pb2_grpc import OrganizationServiceStub
+from services.auth.app import wire
+from services.auth.settings import AuthSettings
+from services.common.ids import new_id
+from tests.support.server import Headers, RunningService, TestStack
+
+PASSWORD = "a long enough phrase"
+
+
+@dataclass
+class Person:
+    """Somebody who is signed in."""
+
+    email: str
+    user_id: str
+    organization_id: str
+    slug: str
+    access_token: str
+    refresh_token: str
+
+    @property
+    def headers(self) -> Headers:
+        return (("authorization", f"Bearer {self.access_token}"),)
+
+
+@dataclass
+class AuthClient:
+    """Stubs to the running service, as from the edge, and short ways to people."""
+
+    service: RunningService
+
+    def __post_init__(self) -> None:
+        channel = self.service.channel("edge")
+        self.auth = AuthServiceStub(channel)
+        self.organizations = OrganizationServiceStub(channel)
+
+    async def founder(self) -> Person:
+        """The owner of a new organization."""
+        slug = new_id("o").replace("_", "-")
+        founds = auth.NewOrganization(slug=slug, name="A shop")
+        return await self._sign_up(slug, new_organization=founds)
+
+    async def customer(self, slug: str) -> Person:
+        """A new customer of an organization."""
+        return await self._sign_up(slug, join_organization_slug=slug)
+
+    async def _sign_up(self, slug: str, **membership: object) -> Person:
+        email = f"{new_id('p')}@example.com"
+        request = auth.SignUpRequest(email=email, password=PASSWORD, display_name="Some Body", **membership)
+        response = await self.auth.SignUp(request)
+        return Person(
+            email=email,
+            user_id=response.principal.user.id,
+            organization_id=response.principal.organization.id,
+            slug=slug,
+            access_token=response.tokens.access_token,
+            refresh_token=response.tokens.refresh_token,
+        )
+
+
+@pytest_asyncio.fixture(scope="session")
+async def client(stack: TestStack) -> AsyncIterator[AuthClient]:
+    changes = {"secrets_folder": stack.folder / "secrets", "password_memory_kib": 64, "password_passes": 1}
+    ops = stack.folder / "auth-own.sock"
+    async with stack.service("auth", AuthSettings, wire, ops_socket=ops, jwks_socket=ops, **changes) as service:
+        yield AuthClient(service)
