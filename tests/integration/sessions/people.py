@@ -1,8 +1,9 @@
 """How tests talk to the service: as a customer, as an agent, and as the orchestrator that acts for a customer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from deskmesh.sessions.v1 import conversation_service_pb2 as pb
 from deskmesh.sessions.v1 import event_pb2, message_pb2
@@ -10,6 +11,10 @@ from deskmesh.sessions.v1.conversation_pb2 import Conversation
 from deskmesh.sessions.v1.conversation_service_pb2_grpc import ConversationServiceStub
 from services.common.ids import new_id
 from tests.support.server import Headers, RunningService, acting
+
+if TYPE_CHECKING:
+    # Exists for type checkers only.
+    from deskmesh.sessions.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
 
 SECONDS = 10.0
 
@@ -26,12 +31,12 @@ class People:
         self.acting = acting(organization_id, self.customer_id, ("customer",))
 
     @property
-    def edge(self) -> ConversationServiceStub:
+    def edge(self) -> "ConversationServiceAsyncStub":
         """For people outside; needs the headers of one."""
         return ConversationServiceStub(self.service.channel("edge"))
 
     @property
-    def orchestrator(self) -> ConversationServiceStub:
+    def orchestrator(self) -> "ConversationServiceAsyncStub":
         """For the workload that runs turns; needs acting headers."""
         return ConversationServiceStub(self.service.channel("orchestrator"))
 
@@ -101,14 +106,13 @@ class People:
 class Stream:
     """A Watch call, read one frame at a time and never for long."""
 
-    def __init__(self, call: object) -> None:
-        self._frames = aiter(call)  # type: ignore[call-overload]
+    def __init__(self, call: AsyncIterable[pb.WatchResponse]) -> None:
+        self._frames = aiter(call)
 
     async def frame(self) -> pb.WatchResponse:
         """The next frame."""
         async with asyncio.timeout(SECONDS):
-            frame: pb.WatchResponse = await anext(self._frames)
-        return frame
+            return await anext(self._frames)
 
     async def event(self) -> event_pb2.ConversationEvent:
         """The next event, whatever stands before it."""
@@ -119,7 +123,7 @@ class Stream:
 
     async def until(self, kind: str) -> list[event_pb2.ConversationEvent]:
         """The events before the next frame of a kind."""
-        found = []
+        found: list[event_pb2.ConversationEvent] = []
         while True:
             frame = await self.frame()
             if frame.WhichOneof("frame") == kind:

@@ -2,11 +2,12 @@
 
 import grpc
 
+from deskmesh.sessions.v1.event_pb2 import ConversationEvent
 from tests.integration.sessions.people import People
 from tests.support.server import refused
 
 
-def offsets(events: list) -> list[int]:
+def offsets(events: list[ConversationEvent]) -> list[int]:
     return [event.offset for event in events]
 
 
