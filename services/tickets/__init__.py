@@ -1,0 +1,1 @@
+"""Tickets: what an organization owes a customer an answer on, with comments and full history."""

@@ -1,0 +1,1 @@
+"""Postgres and the neighbouring services, as the ports ask for them."""
