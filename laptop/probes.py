@@ -94,7 +94,7 @@ class EndpointsProbe:
 
 @dataclass(frozen=True)
 class EnvoyProbe:
-    """Envoy takes requests and finds every one of its health-checked upstreams healthy."""
+    """Envoy takes requests, and each of its upstreams has hosts that are healthy."""
 
     admin: Path
 
@@ -106,12 +106,15 @@ class EnvoyProbe:
 
 
 def unhealthy_upstreams(clusters: bytes) -> list[str]:
-    """Names of clusters with a host that fails its health check, from Envoy's `/clusters?format=json`."""
+    """Names of clusters that have no host or one that fails its health check.
+
+    `clusters` is what Envoy answers to `/clusters?format=json`.
+    """
     return [
         cluster["name"]
         for cluster in json.loads(clusters).get("cluster_statuses", ())
-        for host in cluster.get("host_statuses", ())
-        if host.get("health_status", {}).get("failed_active_health_check")
+        if not cluster.get("host_statuses")
+        or any(host.get("health_status", {}).get("failed_active_health_check") for host in cluster["host_statuses"])
     ]
 
 

@@ -31,6 +31,7 @@ class StackSettings(BaseSettings):
     replica_port: int = Field(default=0, ge=0, le=65000)
     database_url: str = ""
     redis_url: str = ""
+    inference_config: Path = PROJECT_ROOT / "serve_apps" / "configs" / "laptop.yaml"
     certificate_hours: float = Field(default=24.0, gt=0)
     log_level: str = "INFO"
 
@@ -41,7 +42,9 @@ class StackSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _derive(self) -> Self:
-        object.__setattr__(self, "home", self.home.expanduser().resolve())
+        for folder_or_file in ("home", "inference_config"):
+            path: Path = getattr(self, folder_or_file)
+            object.__setattr__(self, folder_or_file, path.expanduser().resolve())
         if not self.replica_port:
             offset = (self.base_port - FIRST_BASE_PORT) % (LAST_REPLICA_PORT - FIRST_REPLICA_PORT)
             object.__setattr__(self, "replica_port", FIRST_REPLICA_PORT + offset)

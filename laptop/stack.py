@@ -25,7 +25,6 @@ WEB_FOLDER = PROJECT_ROOT / "clients" / "web" / "dist"
 # Service → offset of its port from the base port.
 SERVICES: Mapping[str, int] = {"auth": 1, "sessions": 2, "tickets": 3, "knowledge": 4, "orchestrator": 5}
 INFERENCE_OFFSET = 10
-TARGET = PROJECT_ROOT / "serve_apps" / "configs" / "laptop.yaml"
 
 WORKLOADS = (
     Workload("edge", dns_names=("localhost",), ip_addresses=("127.0.0.1",)),
@@ -57,7 +56,7 @@ def topology(settings: StackSettings) -> Topology:
         edge_port=settings.edge_port,
         inference_port=settings.base_port + INFERENCE_OFFSET,
         upstreams=upstreams,
-        llm_applications=tuple(model.application for model in load_config(TARGET).models),
+        llm_applications=tuple(model.application for model in load_config(settings.inference_config).models),
         trust_domain=TRUST_DOMAIN,
         environment=ENVIRONMENT,
         token_issuer=TOKEN_ISSUER,
@@ -235,7 +234,7 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
             "DESKMESH_LISTEN_ADDRESS": address,
             "DESKMESH_OPS_SOCKET": str(ops),
         },
-        ready=HttpProbe(ops, "/healthz"),
+        ready=HttpProbe(ops, "/readyz"),
         depends_on=("migrations", "traces"),
         grace_seconds=25,
         usual_seconds=5,
@@ -260,7 +259,11 @@ def _ray_process(settings: StackSettings) -> ProcessSpec:
     return ProcessSpec(
         name="ray",
         argv=_python("-m", "serve_apps.assistant"),
-        environment={**_common_environment(settings), "HF_HUB_OFFLINE": "1"},
+        environment={
+            **_common_environment(settings),
+            "DESKMESH_INFERENCE_CONFIG": str(settings.inference_config),
+            "HF_HUB_OFFLINE": "1",
+        },
         ready=AllProbe(tuple(EndpointsProbe(settings.paths.eds / f"{name}.json") for name in applications)),
         depends_on=("models",),
         grace_seconds=30,

@@ -46,10 +46,11 @@ async def sidecar() -> AsyncIterator[Sidecar]:
     servers = [recorder(name, port) for name, port in sidecar.ports.items()]
     for server in servers:
         await server.__aenter__()
+    (sidecar.ground.topology.envoy / "eds").mkdir(parents=True)
+    sidecar.announce("llm", "llm-1", "llm-2")
+    for name in ("large", "embedder", "router"):
+        sidecar.announce(name, name)
     async with sidecar.ground.envoy("inference", METHODS):
-        sidecar.announce("llm", "llm-1", "llm-2")
-        for name in ("large", "embedder", "router"):
-            sidecar.announce(name, name)
         await eventually(lambda: _all_answer(sidecar), "every application has a replica")
         yield sidecar
     for server in servers:

@@ -117,5 +117,5 @@ def test_listeners_of_this_process_are_found(tmp_path: Path) -> None:
 def test_unhealthy_upstreams_are_named() -> None:
     hosts = [{"health_status": {"eds_health_status": "HEALTHY"}}]
     sick = [{"health_status": {"eds_health_status": "HEALTHY", "failed_active_health_check": True}}]
-    clusters = {"cluster_statuses": [{"name": "a", "host_statuses": hosts}, {"name": "b", "host_statuses": sick}]}
-    assert unhealthy_upstreams(json.dumps(clusters).encode()) == ["b"]
+    statuses = [{"name": "a", "host_statuses": hosts}, {"name": "b", "host_statuses": sick}, {"name": "c"}]
+    assert unhealthy_upstreams(json.dumps({"cluster_statuses": statuses}).encode()) == ["b", "c"]
