@@ -1,0 +1,1 @@
+"""The Ray Serve application: a router, language models and an embedder, each replica with its own gRPC server."""

@@ -1,0 +1,105 @@
+"""The Serve applications of a target: one for the router, one for the embedder, one for each language model."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ray import serve
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.deployment import Application
+
+from serve_apps.assistant.autoscaling import QueueDepthPolicy
+from serve_apps.assistant.config import EmbedderConfig, ModelConfig, TargetConfig, VllmEngineConfig
+from serve_apps.assistant.deployments.embedder import Embedder
+from serve_apps.assistant.deployments.llm import LanguageModel
+from serve_apps.assistant.deployments.router import Router
+from serve_apps.assistant.engines import vllm
+from serve_apps.assistant.loopback import HOST
+from serve_apps.assistant.models import cache_folder, locate
+from serve_apps.assistant.replica import FAREWELL_SECONDS, ReplicaSettings
+
+HEALTH_PERIOD_SECONDS = 2.0
+HEALTH_TIMEOUT_SECONDS = 10.0
+METRICS_SECONDS = 1.0
+# A new replica starts before the old one stops.
+SURGE_PERCENT = 100
+# Serve asks for a limit; the real one is the replica's own, as its calls do not come through Serve.
+UNLIMITED = 1_000_000
+
+
+def build_apps(config: TargetConfig, settings: ReplicaSettings) -> Mapping[str, Application]:
+    """Every application by name, not deployed. Raises FileNotFoundError when a model's files are not there."""
+    apps = {"router": _router(config, settings)}
+    if config.embedder is not None:
+        apps["embedder"] = _embedder(config.embedder, settings)
+    return apps | {model.application: _language_model(model, settings) for model in config.models}
+
+
+def _common(settings: ReplicaSettings) -> dict[str, Any]:
+    return {
+        "health_check_period_s": HEALTH_PERIOD_SECONDS,
+        "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS,
+        "graceful_shutdown_timeout_s": settings.drain_seconds + FAREWELL_SECONDS + 5,
+        "graceful_shutdown_wait_loop_s": 0.1,
+        "max_surge_percent": SURGE_PERCENT,
+        # Serve calls `reconfigure` only where there is something to say.
+        "user_config": {"start": True},
+    }
+
+
+def _router(config: TargetConfig, settings: ReplicaSettings) -> Application:
+    deployment = serve.deployment(
+        Router,
+        name="router",
+        num_replicas=config.router.replicas,
+        max_ongoing_requests=UNLIMITED,
+        ray_actor_options={"num_cpus": 0.1},
+        **_common(settings),
+    )
+    return deployment.bind(config.models, settings)
+
+
+def _embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
+    threads = str(config.threads)
+    deployment = serve.deployment(
+        Embedder,
+        name="embedder",
+        num_replicas=config.replicas,
+        max_ongoing_requests=UNLIMITED,
+        ray_actor_options={"num_cpus": 0.2, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads}}},
+        **_common(settings),
+    )
+    return deployment.bind(config, locate(config.source), settings)
+
+
+def _language_model(model: ModelConfig, settings: ReplicaSettings) -> Application:
+    environment = {}
+    if isinstance(model.engine, VllmEngineConfig):
+        environment = vllm.environment(model.engine, cache_folder().parent / "vllm", loopback=settings.host == HOST)
+    bounds = model.autoscaling
+    policy = AutoscalingPolicy(
+        policy_function=QueueDepthPolicy,
+        policy_kwargs={
+            "target_running": bounds.target_running,
+            "upscale_delay_seconds": bounds.upscale_delay_seconds,
+            "downscale_delay_seconds": bounds.downscale_delay_seconds,
+        },
+    )
+    deployment = serve.deployment(
+        LanguageModel,
+        name=model.name,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=bounds.min_replicas,
+            max_replicas=bounds.max_replicas,
+            initial_replicas=bounds.min_replicas,
+            metrics_interval_s=METRICS_SECONDS,
+            look_back_period_s=METRICS_SECONDS * 2,
+            policy=policy,
+        ),
+        max_ongoing_requests=model.engine.max_running,
+        max_queued_requests=model.max_queued_requests,
+        ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": environment}},
+        **_common(settings),
+    )
+    folder: Path | None = locate(model.source) if model.source else None
+    return deployment.bind(model, folder, settings)

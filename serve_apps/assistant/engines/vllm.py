@@ -1,0 +1,264 @@
+"""vLLM's AsyncLLM behind the engine interface."""
+
+import asyncio
+import itertools
+import json
+import logging
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from serve_apps.assistant.config import VllmEngineConfig
+from serve_apps.assistant.engines.base import (
+    Constraint,
+    Delta,
+    EngineDead,
+    EngineLoad,
+    Finished,
+    FinishReason,
+    Pair,
+    Prompt,
+    Score,
+    Scores,
+    Usage,
+)
+from serve_apps.assistant.errors import PromptTooLong
+from services.common.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from vllm.v1.engine.async_llm import AsyncLLM
+
+logger = logging.getLogger(__name__)
+
+
+def environment(config: VllmEngineConfig, cache: Path, *, loopback: bool) -> dict[str, str]:
+    """What the process that runs the engine needs in its environment before it starts."""
+    values = {
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "VLLM_DO_NOT_TRACK": "1",
+        "VLLM_CACHE_ROOT": str(cache),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+        # The plugins of other packages would be imported in both of the engine's processes.
+        "VLLM_PLUGINS": "",
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    if not config.compiled:
+        # Even then vLLM compiles a few small functions at their first use, for half a minute and with a C++ compiler.
+        values["TORCH_COMPILE_DISABLE"] = "1"
+    if loopback:
+        values["VLLM_HOST_IP"] = "127.0.0.1"
+    if config.threads:
+        # Scheduler and model in one process. vLLM would put the model into a third one to bind its threads to cores,
+        # which costs half a GiB and a sixth of the speed here.
+        values |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "OMP_NUM_THREADS": str(config.threads)}
+    return values
+
+
+class VllmEngine:
+    """One model, loaded from a folder of safetensors."""
+
+    def __init__(self, model: Path, config: VllmEngineConfig, *, context_length: int) -> None:
+        self._model = model
+        self._config = config
+        self._context_length = context_length
+        self._engine: AsyncLLM | None = None
+        self._tokenizer: Any = None
+        self._numbers = itertools.count()
+        self._in_flight = 0
+        # As of the scheduler's last step.
+        self._engine_waiting = 0
+        self._kv_cache_usage = 0.0
+
+    async def start(self) -> None:
+        """Start the engine's process and load the weights."""
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        config = self._config
+        on_cpu = {"gpu_memory_utilization": 0.3, "distributed_executor_backend": "uni"} if config.threads else {}
+        sized = {"kv_cache_memory_bytes": config.kv_cache_mebibytes << 20} if config.kv_cache_mebibytes else {}
+        arguments = AsyncEngineArgs(
+            model=str(self._model),
+            dtype=config.dtype,
+            max_model_len=self._context_length,
+            enforce_eager=not config.compiled,
+            max_num_seqs=config.max_running,
+            max_num_batched_tokens=config.max_batched_tokens,
+            scheduling_policy="priority",
+            enable_prefix_caching=True,
+            structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+            disable_log_stats=True,
+            enable_log_requests=False,
+            **on_cpu,
+            **sized,
+        )
+        # In a thread, so that the replica answers Serve's questions meanwhile.
+        self._engine = await asyncio.to_thread(
+            AsyncLLM.from_engine_args, arguments, stat_loggers=[_load_logger(self._observe)]
+        )
+        self._tokenizer = self._engine.get_tokenizer()
+
+    async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
+        """See Engine.generate."""
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        tokens = self._render(prompt)
+        if len(tokens) + prompt.max_tokens > self._context_length:
+            raise PromptTooLong(len(tokens), prompt.max_tokens, self._context_length)
+        parameters = SamplingParams(
+            max_tokens=prompt.max_tokens,
+            temperature=prompt.temperature,
+            top_p=prompt.top_p,
+            seed=prompt.seed,
+            stop=list(prompt.stop),
+            structured_outputs=_structured(prompt.constraint),
+            output_kind=RequestOutputKind.DELTA,
+        )
+        usage, reason = Usage(len(tokens)), FinishReason.STOP
+        async for output in self._run(tokens, parameters, prompt.priority):
+            step = output.outputs[0]
+            count = len(step.token_ids)
+            usage = Usage(
+                len(tokens), output.num_cached_tokens or usage.cached_prompt_tokens, usage.completion_tokens + count
+            )
+            if step.finish_reason == "length":
+                reason = FinishReason.LENGTH
+            if step.text or count:
+                yield Delta(step.text, count)
+        yield Finished(reason, usage)
+
+    async def score(self, pairs: Sequence[Pair], *, priority: int) -> Scores:
+        """See Engine.score. All pairs go to the engine at once, which batches them."""
+        results = await asyncio.gather(*(self._score(pair, priority) for pair in pairs))
+        usage = Usage(prompt_tokens=sum(tokens for _, tokens in results))
+        return Scores(tuple(score for score, _ in results), usage)
+
+    async def _score(self, pair: Pair, priority: int) -> tuple[Score, int]:
+        from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+        context, target = self._encode(pair.context), self._encode(pair.target)
+        if not context:
+            # The first token of a text has no probability without one before it.
+            context = [self._tokenizer.bos_token_id or self._tokenizer.eos_token_id]
+        tokens = context + target
+        if len(tokens) + 1 > self._context_length:
+            raise PromptTooLong(len(tokens), 1, self._context_length)
+        parameters = SamplingParams(
+            max_tokens=1,
+            temperature=0.0,
+            prompt_logprobs=0,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        total = math.nan
+        async for output in self._run(tokens, parameters, priority):
+            steps = output.prompt_logprobs[len(context) :]
+            total = sum(step[token].logprob for step, token in zip(steps, target, strict=True))
+        return Score(total / len(target), len(target)), len(tokens)
+
+    async def _run(self, tokens: list[int], parameters: Any, priority: int) -> AsyncGenerator[Any, None]:
+        from vllm.exceptions import VLLMClientError, VLLMValidationError
+        from vllm.inputs.engine import tokens_input
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        outputs = self._started.generate(
+            tokens_input(tokens), parameters, request_id=str(next(self._numbers)), priority=priority
+        )
+        self._in_flight += 1
+        try:
+            # Closing aborts the request in the engine, however this generator ends.
+            async with aclosing(outputs):
+                async for output in outputs:
+                    yield output
+        except EngineDeadError as error:
+            raise EngineDead from error
+        except (VLLMValidationError, VLLMClientError, ValueError) as error:
+            logger.info("the engine refused a request", exc_info=error)
+            violation = ("constraint", "cannot be used by the engine")
+            raise InvalidInput("The engine cannot follow this constraint.", violations=[violation]) from error
+        finally:
+            self._in_flight -= 1
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """See Engine.count_tokens."""
+        return [len(self._encode(text)) for text in texts]
+
+    def load(self) -> EngineLoad:
+        """See Engine.load."""
+        if not self._in_flight:
+            return EngineLoad()
+        # No step follows an abort, so what the scheduler said last may be more than there is.
+        waiting = min(self._engine_waiting, self._in_flight)
+        return EngineLoad(self._in_flight - waiting, waiting, self._kv_cache_usage)
+
+    async def check_health(self) -> None:
+        """See Engine.check_health."""
+        if self._engine is None or self._engine.errored:
+            raise EngineDead
+
+    async def stop(self) -> None:
+        """See Engine.stop."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await asyncio.to_thread(engine.shutdown)
+
+    @property
+    def _started(self) -> "AsyncLLM":
+        if self._engine is None:
+            raise EngineDead
+        return self._engine
+
+    def _encode(self, text: str) -> list[int]:
+        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        return tokens
+
+    def _render(self, prompt: Prompt) -> list[int]:
+        messages = [{"role": message.role.value, "content": message.content} for message in prompt.messages]
+        text: str = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        return self._encode(text + prompt.answer_prefix)
+
+    def _observe(self, waiting: int, kv_cache_usage: float) -> None:
+        self._engine_waiting, self._kv_cache_usage = waiting, kv_cache_usage
+
+
+def _load_logger(observe: Callable[[int, float], None]) -> Any:
+    """What vLLM calls after every step of its scheduler, as the factory that it expects."""
+    from vllm.v1.metrics.loggers import StatLoggerBase
+
+    class LoadLogger(StatLoggerBase):  # type: ignore[misc]
+        def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+            del vllm_config, engine_index
+
+        def record(
+            self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+        ) -> None:
+            del iteration_stats, mm_cache_stats, engine_idx
+            if scheduler_stats is not None:
+                observe(scheduler_stats.num_waiting_reqs, scheduler_stats.kv_cache_usage)
+
+        def log_engine_initialized(self) -> None:
+            """There is nothing to add to vLLM's own words."""
+
+    return LoadLogger
+
+
+def _structured(constraint: Constraint | None) -> Any:
+    if constraint is None:
+        return None
+    from vllm.sampling_params import StructuredOutputsParams
+
+    if constraint.json_schema is not None:
+        try:
+            json.loads(constraint.json_schema)
+        except ValueError as error:
+            raise InvalidInput(violations=[("constraint.json_schema", "is not JSON")]) from error
+    return StructuredOutputsParams(
+        json=constraint.json_schema,
+        regex=constraint.regex,
+        grammar=constraint.grammar,
+        choice=list(constraint.choice) if constraint.choice else None,
+        disable_any_whitespace=True,
+    )

@@ -1,0 +1,42 @@
+"""What can go wrong between a request and its tokens, and is the caller's to know."""
+
+from services.common.errors import Exhausted, InvalidInput, NotFound, Unavailable
+
+
+class ModelNotFound(NotFound):
+    """No model of that name, or none that can do what is asked."""
+
+    reason = "MODEL_NOT_FOUND"
+    message = "There is no such model."
+    resource_type = "model"
+
+
+class ModelOverloaded(Exhausted):
+    """The queue is full."""
+
+    reason = "MODEL_OVERLOADED"
+    message = "The model is busy; try again shortly."
+
+
+class ModelUnavailable(Unavailable):
+    """No replica can answer now."""
+
+    reason = "MODEL_UNAVAILABLE"
+    message = "The model is not ready; try again shortly."
+
+
+class PromptTooLong(InvalidInput):
+    """Prompt and answer do not fit the context."""
+
+    reason = "PROMPT_TOO_LONG"
+
+    def __init__(self, prompt_tokens: int, completion_tokens: int, context_length: int) -> None:
+        super().__init__(
+            f"The prompt has {prompt_tokens} tokens and {completion_tokens} are reserved for the answer; "
+            f"the model takes {context_length} together.",
+            metadata={
+                "prompt_tokens": str(prompt_tokens),
+                "completion_tokens": str(completion_tokens),
+                "context_length": str(context_length),
+            },
+        )

@@ -1,0 +1,35 @@
+"""Where the files of models lie."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+from serve_apps.assistant.config import CacheSource, PackageSource, PathSource
+
+
+def cache_folder() -> Path:
+    """The folder of converted models: `${XDG_CACHE_HOME:-~/.cache}/deskmesh/models`."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "deskmesh" / "models"
+
+
+def package_folder(package: str) -> Path:
+    """The folder of an installed package, which is not imported. Raises FileNotFoundError."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise FileNotFoundError(f"the Python package {package} is not installed")
+    return Path(spec.origin).parent
+
+
+def locate(source: CacheSource | PathSource | PackageSource) -> Path:
+    """The folder with the model's files. Raises FileNotFoundError with what to do."""
+    match source:
+        case CacheSource(folder=folder):
+            found, advice = cache_folder() / folder, "run python -m serve_apps.assistant.prepare_models"
+        case PathSource(path=path):
+            found, advice = path, "correct the path"
+        case PackageSource(package=package, folder=folder):
+            found, advice = package_folder(package) / folder, "reinstall the package"
+    if not (found / "config.json").exists():
+        raise FileNotFoundError(f"no model in {found}: {advice}")
+    return found

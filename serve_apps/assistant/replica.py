@@ -1,0 +1,194 @@
+"""The gRPC server inside a replica, and how the rest of the system learns of it.
+
+The replica serves gRPC itself, on the event loop of its own code, and Ray Serve only starts, watches, scales and replaces
+it. Serve's direct ingress would do nearly the same but listens on every interface, without TLS; here the replica listens on
+loopback and Envoy stands in front. docs/adr/0003-token-path.md has the measurements.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import os
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from prometheus_client import Gauge
+from protovalidate import Validator
+
+from serve_apps.assistant import loopback
+from serve_apps.assistant.board import REPORT_SECONDS, Board, HeadStore, Report
+from serve_apps.assistant.engines.base import EngineLoad
+from serve_apps.assistant.identity import SidecarIdentity
+from services.common.interceptors.chain import ConcernedServer, Concerns, OpenStreams
+from services.common.interceptors.deadline import Deadline
+from services.common.interceptors.validation import validation
+from services.common.logs import configure_logging
+from services.common.ops import OpsServer
+from services.common.server import ServicerRegistration
+from services.common.telemetry import ServerMetrics, tracing
+
+logger = logging.getLogger(__name__)
+
+PORTS_TO_TRY = 200
+# How long Envoy may take to hear that a replica is leaving: the watcher's tick and its own.
+FAREWELL_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class ReplicaSettings:
+    """What every replica is told. It takes the first free port from `first_port` on; metrics are served on a Unix socket in
+    `run_folder`."""
+
+    host: str
+    first_port: int
+    run_folder: Path
+    environment: str
+    log_level: str
+    otlp_endpoint: str
+    drain_seconds: float
+    default_deadline_seconds: float = 30.0
+    maximum_deadline_seconds: float = 300.0
+    maximum_message_bytes: int = 9 * 1024 * 1024
+
+
+class ReplicaServer:
+    """Serves servicers, reports the replica's load and, at the end, drains. `capacity` counts requests, queue included."""
+
+    def __init__(
+        self, settings: ReplicaSettings, *, application: str, model: str, capacity: int, load: Callable[[], EngineLoad]
+    ) -> None:
+        self._settings = settings
+        self._application = application
+        self._model = model
+        self._capacity = capacity
+        self._load = load
+        self._board = Board(HeadStore())
+        self._stack = AsyncExitStack()
+        self._sequence = itertools.count()
+        self._streams = OpenStreams()
+        self._server: grpc.aio.Server | None = None
+        self._draining = False
+        self.address = ""
+        configure_logging(application, settings.log_level)
+
+    async def start(self, registrations: Sequence[ServicerRegistration]) -> None:
+        """Listen and report. Raises RuntimeError when no port is free."""
+        settings = self._settings
+        if settings.host == loopback.HOST:
+            loopback.confine_serve()
+        telemetry = SimpleNamespace(otlp_endpoint=settings.otlp_endpoint, environment=settings.environment)
+        tracer = self._stack.enter_context(tracing(self._application, telemetry))  # type: ignore[arg-type]
+        metrics = ServerMetrics()
+        self._measure(metrics)
+        concerns = Concerns(
+            tracer=tracer,
+            metrics=metrics,
+            sample_ratio=1.0,
+            identity=SidecarIdentity(settings.environment),
+            deadline=Deadline(settings.default_deadline_seconds, settings.maximum_deadline_seconds),
+            validate=validation(Validator()),
+        )
+        self._server = server = grpc.aio.server(
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", settings.maximum_message_bytes),
+                ("grpc.keepalive_permit_without_calls", 1),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ]
+        )
+        concerned = ConcernedServer(server, concerns, self._streams)
+        for registration in registrations:
+            registration.add_fn(registration.servicer, concerned)
+        health_servicer = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
+        self.address = f"{settings.host}:{self._bind(server)}"
+        await server.start()
+        for name in ("", *concerned.service_names):
+            await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
+        self._health = health_servicer
+        ops = OpsServer(settings.run_folder / f"{self._application}-{os.getpid()}.sock", metrics.registry)
+        await ops.start()
+        ops.serving = True
+        self._stack.push_async_callback(ops.stop)
+        self._reporting = asyncio.create_task(self._report_for_ever())
+        logger.info("serving", extra={"address": self.address, "model": self._model})
+
+    async def drain(self) -> None:
+        """Leave the board, let calls end within the drain time, cut the rest with a typed error, stop."""
+        if self._server is None or self._draining:
+            return
+        self._draining = True
+        await self._report()
+        await asyncio.sleep(FAREWELL_SECONDS)
+        await self._health.enter_graceful_shutdown()
+        stopping = asyncio.create_task(self._server.stop(self._settings.drain_seconds))
+        done, _ = await asyncio.wait({stopping}, timeout=self._settings.drain_seconds * 0.8)
+        if not done and (count := self._streams.cut(only_long_lived=False)):
+            logger.warning("streams cut", extra={"count": count})
+        await stopping
+        self._reporting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._reporting
+        await self._board.erase(self._current())
+        await self._stack.aclose()
+        logger.info("drained", extra={"address": self.address})
+
+    def _bind(self, server: grpc.aio.Server) -> int:
+        first = self._settings.first_port
+        for port in range(first, first + PORTS_TO_TRY):
+            # Asked first, because gRPC writes an error to the log for each port that is taken.
+            if _is_free(self._settings.host, port):
+                with contextlib.suppress(RuntimeError):
+                    return server.add_insecure_port(f"{self._settings.host}:{port}")
+        raise RuntimeError(f"no free port from {first} to {first + PORTS_TO_TRY - 1} on {self._settings.host}")
+
+    def _measure(self, metrics: ServerMetrics) -> None:
+        gauges = {
+            "running": "Requests the engine works on.",
+            "waiting": "Requests waiting in the engine.",
+            "kv_cache_usage": "Share of the KV cache in use, 0 to 1.",
+        }
+        for name, description in gauges.items():
+            gauge = Gauge(f"deskmesh_engine_{name}", description, registry=metrics.registry)
+            gauge.set_function(lambda name=name: getattr(self._load(), name))
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            # The head may be away for a moment; the next report says it all again.
+            with contextlib.suppress(Exception):
+                await self._report()
+            await asyncio.sleep(REPORT_SECONDS)
+
+    async def _report(self) -> None:
+        await self._board.write(self._current())
+
+    def _current(self) -> Report:
+        load = self._load()
+        return Report(
+            application=self._application,
+            replica=self.address,
+            model=self._model,
+            draining=self._draining,
+            running=load.running,
+            waiting=load.waiting,
+            kv_cache_usage=load.kv_cache_usage,
+            capacity=self._capacity,
+            sequence=next(self._sequence),
+        )
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,142 @@
+"""Runs the application on one machine: starts Ray, deploys, keeps Envoy's endpoints true, and ends all of it."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+
+import ray
+from ray import serve
+from ray.serve.config import ProxyLocation
+from ray.serve.schema import ApplicationStatus, LoggingConfig
+
+from serve_apps.assistant import processes
+from serve_apps.assistant.app import build_apps
+from serve_apps.assistant.board import Board, HeadStore
+from serve_apps.assistant.cluster import Cluster
+from serve_apps.assistant.config import TargetConfig
+from serve_apps.assistant.endpoints import EndpointFiles
+from serve_apps.assistant.loopback import HOST
+from serve_apps.assistant.replica import ReplicaSettings
+from serve_apps.assistant.settings import AssistantSettings
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.25
+STATUS_SECONDS = 1.0
+# An application that is not running for so long will not come back by itself.
+PATIENCE_SECONDS = 300.0
+
+
+class Broken(Exception):
+    """The application cannot recover by itself; the supervisor should start it anew."""
+
+
+async def run(settings: AssistantSettings, config: TargetConfig, cluster: Cluster) -> None:
+    """Serve until SIGTERM or SIGINT. Raises Broken, ClusterError, FileNotFoundError."""
+    stop = asyncio.Event()
+    _on_signals(stop)
+    processes.adopt_orphans()
+    files = EndpointFiles(settings.endpoints_folder, config.applications)
+    # Addresses of an earlier run may belong to somebody else by now.
+    files.update(())
+    try:
+        started = time.monotonic()
+        await asyncio.to_thread(cluster.start)
+        await asyncio.to_thread(_connect, cluster)
+        # Ray's core has put a handler of its own in place, which ends the process on the spot.
+        _on_signals(stop)
+        await asyncio.to_thread(_deploy, settings, config)
+        logger.info("deploying", extra={"seconds": round(time.monotonic() - started, 1)})
+        await _watch(cluster, files, config, stop)
+    finally:
+        logger.info("stopping")
+        await _shut_down(cluster, settings)
+        files.update(())
+        logger.info("stopped")
+
+
+def _on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _connect(cluster: Cluster) -> None:
+    ray.init(
+        address=cluster.address,
+        namespace="deskmesh",
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address=HOST,
+    )
+
+
+def _deploy(settings: AssistantSettings, config: TargetConfig) -> None:
+    replica = ReplicaSettings(
+        host=HOST,
+        first_port=settings.replica_port,
+        run_folder=settings.state / "run",
+        environment=settings.environment,
+        log_level=settings.log_level,
+        otlp_endpoint=settings.otlp_endpoint,
+        drain_seconds=settings.drain_seconds,
+    )
+    apps = build_apps(config, replica)
+    logging_config = LoggingConfig(encoding="JSON", log_level=settings.log_level, enable_access_log=False)
+    serve.start(proxy_location=ProxyLocation.Disabled, logging_config=logging_config)
+    targets = [
+        serve.RunTarget(target=app, name=name, route_prefix=None, logging_config=logging_config)
+        for name, app in apps.items()
+    ]
+    serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+
+async def _watch(cluster: Cluster, files: EndpointFiles, config: TargetConfig, stop: asyncio.Event) -> None:
+    board = Board(HeadStore())
+    health = _Health(config.applications)
+    checked = 0.0
+    while not stop.is_set():
+        processes.reap_orphans()
+        if not cluster.is_alive():
+            raise Broken("Ray's head or node manager has ended")
+        files.update(await board.read())
+        if time.monotonic() - checked >= STATUS_SECONDS:
+            checked = time.monotonic()
+            status = await asyncio.to_thread(serve.status)
+            health.observe({name: app.status for name, app in status.applications.items()}, checked)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+
+
+class _Health:
+    """Says in the log how the applications fare and gives up on one that does not come back."""
+
+    def __init__(self, applications: tuple[str, ...]) -> None:
+        self._applications = applications
+        self._last: dict[str, ApplicationStatus] = {}
+        self._since = time.monotonic()
+
+    def observe(self, statuses: dict[str, ApplicationStatus], now: float) -> None:
+        """Raises Broken."""
+        for name in self._applications:
+            status = statuses.get(name)
+            if status is not None and status != self._last.get(name):
+                self._last[name] = status
+                logger.info("application", extra={"application": name, "status": status.value})
+            if status is ApplicationStatus.DEPLOY_FAILED:
+                raise Broken(f"application {name} cannot be deployed; the log above says why")
+        if all(statuses.get(name) is ApplicationStatus.RUNNING for name in self._applications):
+            self._since = now
+        elif now - self._since > PATIENCE_SECONDS:
+            raise Broken(f"the applications have not been running for {PATIENCE_SECONDS:.0f} s")
+
+
+async def _shut_down(cluster: Cluster, settings: AssistantSettings) -> None:
+    if ray.is_initialized() and cluster.is_alive():
+        # Serve gives every replica its drain time; a broken one must not hold up the end.
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(settings.drain_seconds + 6):
+                await asyncio.to_thread(serve.shutdown)
+    await asyncio.to_thread(cluster.stop)
