@@ -126,6 +126,7 @@ async def _serve(supervisor: Supervisor, settings: StackSettings) -> None:
     maintenance.cancel()
     await supervisor.stop()
     server.close()
+    await handler.finish()
 
 
 class ControlServer:
@@ -134,9 +135,21 @@ class ControlServer:
     def __init__(self, supervisor: Supervisor, stop: asyncio.Event) -> None:
         self._supervisor = supervisor
         self._stop = stop
+        self._ended = asyncio.Event()
+        self._open: set[asyncio.Task[object]] = set()
+
+    async def finish(self) -> None:
+        """Let the connections end that follow the stop."""
+        self._ended.set()
+        if self._open:
+            await asyncio.wait(self._open, timeout=STATUS_EVERY_SECONDS * 2)
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one connection, which asks one question."""
+        task = asyncio.current_task()
+        if task:
+            self._open.add(task)
+            task.add_done_callback(self._open.discard)
         try:
             question = json.loads(await reader.readline())
             match question:
@@ -148,9 +161,9 @@ class ControlServer:
                     await self._restart(writer, name)
                 case {"command": "down"}:
                     self._stop.set()
-                    while True:
+                    while not self._ended.is_set():
                         await self._send(writer, self._supervisor.status(measure=False))
-                        await self._supervisor.wait_change(STATUS_EVERY_SECONDS)
+                        await self._supervisor.wait_change(0.2)
                 case _:
                     await self._send(writer, {"error": "unknown command"})
         except (OSError, ValueError):

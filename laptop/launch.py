@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import psutil
-
 from laptop import daemon, logfiles, proc
 from laptop.control import Control, NotRunning
 from laptop.settings import PROJECT_ROOT, StackSettings
@@ -91,8 +89,5 @@ def _wait_for_end(settings: StackSettings, pid: int | None) -> None:
         time.sleep(POLL_SECONDS)
     if pid and daemon.is_locked(settings.paths.lock):
         os.kill(pid, signal.SIGKILL)
-    if pid:
-        try:
-            psutil.Process(pid).wait(timeout=5)
-        except (psutil.NoSuchProcess, psutil.TimeoutExpired):
-            return
+    while pid and proc.is_alive(pid) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)

@@ -65,6 +65,14 @@ def family(pid: int) -> list[psutil.Process]:
         return []
 
 
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended but was not waited for does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except GONE:
+        return False
+
+
 def usage(processes: Iterable[psutil.Process]) -> Usage:
     """Sum memory and time; the time of children that ended counts with who waited for them."""
     memory, seconds = 0, 0.0

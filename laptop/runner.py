@@ -67,6 +67,7 @@ class Runner:
     async def stop(self) -> None:
         """Ask the process to end, insist after its grace, then end whatever it left behind."""
         self._stopping = True
+        began = time.monotonic()
         process = self._process
         if process and process.returncode is None:
             self._to(State.STOPPING)
@@ -81,6 +82,7 @@ class Runner:
         if process:
             await process.wait()
         self.pid = None
+        log.info("%s stopped after %.1f s", self.spec.name, time.monotonic() - began)
         self._to(State.STOPPED)
 
     async def _one_life(self) -> tuple[int, bool]:
