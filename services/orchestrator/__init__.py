@@ -1,0 +1,1 @@
+"""Answers customers: one turn a message, from what the help centre says."""

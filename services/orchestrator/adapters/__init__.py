@@ -1,0 +1,1 @@
+"""Where the orchestrator meets the database and the other services."""

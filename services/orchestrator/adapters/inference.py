@@ -1,0 +1,113 @@
+"""Models and embedder of the inference application."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import grpc.aio
+
+from deskmesh.inference.v1 import (
+    chat_pb2,
+    embedding_service_pb2,
+    embedding_service_pb2_grpc,
+    inference_service_pb2,
+    inference_service_pb2_grpc,
+    router_service_pb2,
+    router_service_pb2_grpc,
+)
+from services.orchestrator.adapters.remote import translated
+from services.orchestrator.domain import Usage
+from services.orchestrator.ports import Likelihoods, Piece, Prompt, Route, Vector
+
+REPLICA = "x-deskmesh-replica"
+ROUTE_SECONDS = 5.0
+EMBED_SECONDS = 15.0
+SCORE_SECONDS = 30.0
+WRITE_SECONDS = 50.0
+TEXTS_A_CALL = 256
+PAIRS_A_CALL = 64
+
+
+class EmbedderClient:
+    """The embedder; it is nobody's in particular, so calls need no person."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        vectors: list[Vector] = []
+        for start in range(0, len(texts), TEXTS_A_CALL):
+            request = embedding_service_pb2.EmbedRequest(texts=texts[start : start + TEXTS_A_CALL])
+            with translated():
+                answered = await self._stub.Embed(request, timeout=EMBED_SECONDS)
+            vectors.extend(tuple(embedding.values) for embedding in answered.embeddings)
+        return vectors
+
+
+class ModelsClient:
+    """The router, and the models behind it."""
+
+    def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._router = router_service_pb2_grpc.RouterServiceStub(channel)
+        self._inference = inference_service_pb2_grpc.InferenceServiceStub(channel)
+
+    async def route(self, affinity_key: str) -> Route:
+        request = router_service_pb2.RouteRequest(
+            capabilities=[router_service_pb2.CAPABILITY_CHAT], affinity_key=affinity_key
+        )
+        with translated():
+            answered = await self._router.Route(request, timeout=ROUTE_SECONDS)
+        abilities = set(answered.model.capabilities)
+        structured = router_service_pb2.CAPABILITY_STRUCTURED_OUTPUT in abilities
+        return Route(
+            model=answered.model.name,
+            replica=answered.replica,
+            reason=answered.reason,
+            free_wording=router_service_pb2.CAPABILITY_FREE_WORDING in abilities,
+            decides=structured and router_service_pb2.CAPABILITY_DECIDE in abilities,
+        )
+
+    async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
+        scores: list[float] = []
+        usage = Usage()
+        for start in range(0, len(pairs), PAIRS_A_CALL):
+            request = inference_service_pb2.ScoreRequest(
+                model=route.model,
+                items=[
+                    inference_service_pb2.ScoreItem(context=context, target=target)
+                    for context, target in pairs[start : start + PAIRS_A_CALL]
+                ],
+            )
+            with translated():
+                answered = await self._inference.Score(request, timeout=SCORE_SECONDS, metadata=_to(route))
+            scores.extend(score.mean_log_probability for score in answered.scores)
+            usage += _usage(answered.usage)
+        return Likelihoods(tuple(scores), usage)
+
+    async def write(self, route: Route, prompt: Prompt) -> AsyncIterator[Piece]:
+        request = inference_service_pb2.ChatRequest(
+            model=route.model,
+            messages=[
+                chat_pb2.ChatMessage(role=chat_pb2.CHAT_ROLE_SYSTEM, content=prompt.system),
+                chat_pb2.ChatMessage(role=chat_pb2.CHAT_ROLE_USER, content=prompt.user),
+            ],
+            sampling=chat_pb2.Sampling(max_tokens=prompt.maximum_tokens),
+            constraint=chat_pb2.Constraint(json_schema=prompt.schema) if prompt.schema else None,
+        )
+        call = self._inference.Chat(request, timeout=WRITE_SECONDS, metadata=_to(route))
+        try:
+            with translated():
+                async for response in call:
+                    match response.WhichOneof("frame"):
+                        case "delta":
+                            yield Piece(response.delta.text)
+                        case "finished":
+                            yield Piece("", _usage(response.finished.usage))
+        finally:
+            call.cancel()
+
+
+def _to(route: Route) -> tuple[tuple[str, str], ...]:
+    return ((REPLICA, route.replica),) if route.replica else ()
+
+
+def _usage(usage: chat_pb2.Usage) -> Usage:
+    return Usage(usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens)

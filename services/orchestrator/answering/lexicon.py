@@ -1,0 +1,97 @@
+"""Words: what a question and a sentence have in common, also when they say it differently."""
+
+import math
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+_WORD = re.compile(r"[a-z0-9£%°]+(?:\.\d+)?")
+_SUFFIXES = ("ations", "ation", "ingly", "edly", "ings", "ing", "ies", "ied", "ers", "er", "ed", "es", "ly", "s")
+_SHORTEST_STEM = 3
+
+# Words that say nothing about what a question is about.
+_STOP = frozenset(
+    """a an the and or but if of to in on at for from by with as is are was were be been being am do does did done doing
+    have has had having i me my mine you your yours he him his she her it its we us our they them their this that these
+    those what which who whom whose when where why how can could will would shall should may might must not no nor so
+    than then too very just about into over under again there here up out off down any some all much many more most
+    im ive id dont cant wont doesnt didnt isnt wasnt havent hasnt whats hows u ur pls please hi hello hey get got
+    really still also like need want know tell say said thing things way one long""".split()
+)
+
+
+def words(text: str) -> list[str]:
+    """The stems of the words that mean something, in order."""
+    plain = text.lower().replace("’", "'").replace("'", "")
+    return [_stem(word) for word in _WORD.findall(plain) if word not in _STOP]
+
+
+def _stem(word: str) -> str:
+    for suffix in _SUFFIXES:
+        if word.endswith(suffix) and len(word) - len(suffix) >= _SHORTEST_STEM:
+            word = word[: -len(suffix)]
+            break
+    if word.endswith("e") and len(word) > _SHORTEST_STEM + 1:
+        word = word[:-1]
+    if word.endswith("y") and len(word) > _SHORTEST_STEM:
+        word = word[:-1] + "i"
+    if len(word) > _SHORTEST_STEM + 1 and word[-1] == word[-2] and word[-1] not in "aeiouls":
+        word = word[:-1]
+    return word
+
+
+@dataclass(frozen=True)
+class Rarity:
+    """How much a shared word says, by how few of the texts hold it."""
+
+    weights: Mapping[str, float]
+    unseen: float
+
+    @classmethod
+    def of(cls, texts: Iterable[Iterable[str]]) -> "Rarity":
+        """From the stems of the texts to choose among."""
+        counts: Counter[str] = Counter()
+        total = 0
+        for text in texts:
+            counts.update(set(text))
+            total += 1
+        weights = {word: math.log(1 + (total - count + 0.5) / (count + 0.5)) for word, count in counts.items()}
+        return cls(weights, math.log(1 + (total + 0.5) / 0.5))
+
+    def overlap(self, question: Sequence[str], text: Iterable[str]) -> float:
+        """Share of what the question says that the text says too, 0 to 1."""
+        asked = set(question)
+        total = sum(self.weight(word) for word in asked)
+        shared = asked.intersection(text)
+        return sum(self.weight(word) for word in shared) / total if total else 0.0
+
+    def weight(self, word: str) -> float:
+        """The weight of one stem."""
+        return self.weights.get(word, self.unseen)
+
+
+@cache
+def _thesaurus() -> tuple[tuple[re.Pattern[str], str], ...]:
+    text = files(__package__).joinpath("thesaurus.toml").read_text(encoding="utf-8")
+    groups = tomllib.loads(text)
+    return tuple(
+        (re.compile("|".join(rf"(?<!\w){re.escape(phrase)}(?!\w)" for phrase in phrases)), meaning)
+        for group in groups.values()
+        for meaning, phrases in group.items()
+    )
+
+
+def translations(question: str) -> list[str]:
+    """What the question's words are called in help centres, for those that have another name there."""
+    plain = question.lower().replace("’", "'")
+    return [meaning for pattern, meaning in _thesaurus() if pattern.search(plain)]
+
+
+def translated(question: str) -> str:
+    """The question with the help centre's words added behind it; the question itself when there are none."""
+    found = translations(question)
+    return f"{question} ({', '.join(found)})" if found else question

@@ -1,0 +1,40 @@
+"""Splits passages into sentences that can stand alone in an answer."""
+
+import re
+
+from services.orchestrator.answering.passages import Passage, Sentence
+
+# A full stop ends a sentence when white space and the start of another follow, unless an abbreviation or initial precedes.
+_END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9£$€])")
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:e\.g|i\.e|etc|approx|incl|excl|max|min|no|nos|vs|Mr|Mrs|Ms|Dr|St|Ltd|Inc|Co)|\b[A-Z])\.$"
+)
+_BULLET = re.compile(r"^\s*(?:[-*+•]|\d{1,2}[.)])\s+")
+
+
+def split_passage(passage: Passage) -> list[Sentence]:
+    """Every quotable sentence of the passage, in order; an item of a list and a row of a table is one or more."""
+    found: list[Sentence] = []
+    lines = (line for line in passage.text.splitlines() if line.strip())
+    for paragraph, line in enumerate(lines):
+        found.extend(
+            Sentence(text, passage, position, paragraph)
+            for position, text in enumerate(split_text(_BULLET.sub("", line)), start=len(found))
+        )
+    return found
+
+
+def split_text(text: str) -> list[str]:
+    """The sentences of running prose, verbatim apart from white space at their ends."""
+    sentences: list[str] = []
+    start = 0
+    for end in _END.finditer(text):
+        piece = text[start : end.start()]
+        if _ABBREVIATION.search(piece):
+            continue
+        # Closing quotation marks belong to the sentence they close.
+        closing = len(end.group()) - len(end.group().lstrip("\"'”’)"))
+        sentences.append(text[start : end.start() + closing].strip())
+        start = end.end()
+    sentences.append(text[start:].strip())
+    return [sentence for sentence in sentences if sentence]

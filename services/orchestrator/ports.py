@@ -1,0 +1,295 @@
+"""What the orchestrator needs from outside, in the domain's words."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Protocol, Self
+
+from services.common.context import IdempotencyKey
+from services.orchestrator.answering.passages import Passage
+from services.orchestrator.domain import (
+    Citation,
+    Conversation,
+    Message,
+    Outcome,
+    Proposal,
+    ProposalState,
+    Responder,
+    Step,
+    Turn,
+    TurnState,
+    Usage,
+)
+
+Vector = Sequence[float]
+
+
+class Turns(Protocol):
+    """The turns of one organization."""
+
+    async def add(self, turn: Turn) -> None:
+        """Keep a new turn. Raises TurnInProgress when the conversation has one that has not ended."""
+
+    async def attach_message(self, turn_id: str, message: Message) -> None:
+        """Remember the message that the turn answers."""
+
+    async def get(self, turn_id: str) -> Turn:
+        """Read one with its steps. Raises TurnNotFound."""
+
+    async def begin_streaming(self, turn_id: str, worker: str) -> bool:
+        """Mark that pieces may reach the customer. False when the worker does not hold the turn any more."""
+
+    async def conclude(self, turn_id: str, worker: str, outcome: Outcome) -> bool:
+        """Keep what the turn came to; from here on it cannot be cancelled. False when the worker lost the turn."""
+
+    async def end(self, turn_id: str, worker: str, ending: "Ending") -> bool:
+        """End a turn that the worker holds, with its steps. False when it does not hold it any more."""
+
+    async def cancel(self, turn_id: str, at: datetime) -> bool:
+        """Cancel a turn that waits or runs and has come to nothing yet; False when there is no such turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a turn ended."""
+
+    state: TurnState
+    at: datetime
+    total: float
+    steps: tuple[Step, ...]
+    error_reason: str = ""
+    outcome: Outcome | None = None
+
+
+class Proposals(Protocol):
+    """The proposals of one organization."""
+
+    async def add(self, proposal: Proposal) -> None:
+        """Keep a new one; an open one of the same conversation is overtaken."""
+
+    async def find_open(self, conversation_id: str) -> Proposal | None:
+        """The one that waits for the customer's word."""
+
+    async def settle(self, proposal_id: str, state: ProposalState) -> None:
+        """Close one; settling it again changes nothing."""
+
+
+class Requests(Protocol):
+    """The request_ids seen."""
+
+    async def claim(self, key: IdempotencyKey, resource_id: str) -> str | None:
+        """None if the key is new; else the resource it stood for already. Raises RequestIdReused."""
+
+
+class Work(Protocol):
+    """One transaction; leaving without commit rolls back."""
+
+    turns: Turns
+    proposals: Proposals
+    requests: Requests
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def commit(self) -> None: ...
+
+
+class WorkFor(Protocol):
+    """Begins a unit of work for an organization."""
+
+    def __call__(self, organization_id: str) -> Work: ...
+
+
+class TurnQueue(Protocol):
+    """The turns of all organizations that wait for a worker."""
+
+    async def claim(self, worker: str, now: datetime, lease_until: datetime) -> Turn | None:
+        """Take up the oldest turn that waits or whose worker let its lease run out; `attempt` is counted up."""
+
+    async def renew(self, turn_id: str, worker: str, lease_until: datetime) -> bool:
+        """Hold the turn longer; False when it was cancelled or another worker has it."""
+
+    async def waiting(self) -> int:
+        """How many turns wait for a worker."""
+
+
+class Sessions(Protocol):
+    """Conversations; every call acts for the person in the calling context."""
+
+    async def conversation(self, conversation_id: str) -> Conversation:
+        """Raises ConversationNotFound."""
+
+    async def append_customer_message(self, request_id: str, conversation_id: str, text: str, turn_id: str) -> Message:
+        """Record what the customer wrote. Raises ConversationNotFound, ConversationClosed."""
+
+    async def append_answer(
+        self, request_id: str, conversation_id: str, text: str, citations: Sequence[Citation], turn_id: str
+    ) -> Message:
+        """Record the assistant's whole answer."""
+
+    async def append_events(
+        self, request_id: str, conversation_id: str, turn_id: str, events: Sequence["TurnEvent"]
+    ) -> None:
+        """Record events of a turn, all or none."""
+
+    async def context(self, conversation_id: str, maximum_tokens: int) -> list[Message]:
+        """The newest messages that fit, oldest first."""
+
+    async def messages(self, conversation_id: str, limit: int) -> list[Message]:
+        """The first messages, oldest first."""
+
+    async def set_typing(self, conversation_id: str, *, typing: bool) -> None:
+        """Tell whether the assistant types."""
+
+    async def set_responder(self, conversation_id: str, responder: Responder) -> None:
+        """Say who answers from now on."""
+
+    async def link_ticket(self, conversation_id: str, ticket: "OpenedTicket") -> None:
+        """Link a ticket; linking it again changes nothing."""
+
+    def watch(self, conversation_id: str, from_offset: int, turn_id: str) -> AsyncIterator["TurnEvent"]:
+        """The events of one turn after an offset, as they happen; the caller closes the iterator."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBegan:
+    """A worker took the turn up."""
+
+    message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class TextWritten:
+    """A piece of the answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PassageCited:
+    """The answer cites a passage; `number` counts the markers in the text from 1."""
+
+    number: int
+    citation: Citation
+
+
+@dataclass(frozen=True, slots=True)
+class TicketProposed:
+    """A ticket waits for the customer's word."""
+
+    proposal_id: str
+    subject: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalSettled:
+    """The customer's word was carried out."""
+
+    proposal_id: str
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TurnConcluded:
+    """The turn ended well."""
+
+    message_id: str
+    decision: str
+
+
+@dataclass(frozen=True, slots=True)
+class TurnBroken:
+    """The turn ended without an answer."""
+
+    reason: str
+    retryable: bool
+    retry_after_seconds: float
+
+
+TurnEvent = TurnBegan | TextWritten | PassageCited | TicketProposed | ProposalSettled | TurnConcluded | TurnBroken
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedTicket:
+    """A ticket that was opened."""
+
+    id: str
+    number: int
+    subject: str
+
+
+class Tickets(Protocol):
+    """Tickets; every call acts for the person in the calling context."""
+
+    async def open(
+        self, request_id: str, conversation_id: str, subject: str, description: str, *, handoff: bool
+    ) -> OpenedTicket:
+        """Open a ticket; the same request_id opens it once."""
+
+
+class Knowledge(Protocol):
+    """The help centre."""
+
+    async def search(self, query: str, limit: int) -> list[Passage]:
+        """The passages nearest to a query, best first."""
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors of length one."""
+
+    async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        """One vector a text, in order. At most 256 texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a turn's calls of the model go."""
+
+    model: str
+    replica: str
+    reason: str
+    free_wording: bool
+    decides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihoods:
+    """Mean natural-log probability of each target after its context, and what asking took."""
+
+    scores: tuple[float, ...]
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Text that the model wrote since the piece before; the last has the usage of the call."""
+
+    text: str
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked. `schema` is a JSON schema that its answer must follow, as JSON; empty for free text."""
+
+    system: str
+    user: str
+    maximum_tokens: int
+    schema: str = ""
+
+
+class Models(Protocol):
+    """Language models behind the router."""
+
+    async def route(self, affinity_key: str) -> Route:
+        """Choose model and replica. Raises ModelOverloaded, ModelUnavailable."""
+
+    async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
+        """How likely each target is after its context. Raises ModelOverloaded, ModelUnavailable."""
+
+    def write(self, route: Route, prompt: Prompt) -> AsyncIterator[Piece]:
+        """Write an answer piece by piece; closing the iterator frees the engine's slot."""
