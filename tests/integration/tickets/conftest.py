@@ -15,7 +15,7 @@ from tests.support.server import RunningService, TestStack
 
 @pytest_asyncio.fixture(scope="session")
 async def running(stack: TestStack) -> AsyncIterator[tuple[RunningService, Sessions, Auth]]:
-    played_sessions, played_auth = Sessions(), Auth()
+    played_sessions, played_auth = Sessions(), Auth()  # type: ignore[abstract]
     add_sessions = conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server
     add_auth = organization_service_pb2_grpc.add_OrganizationServiceServicer_to_server
     async with (

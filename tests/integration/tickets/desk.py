@@ -1,12 +1,16 @@
 """People at the edge of the running tickets service."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from deskmesh.tickets.v1 import ticket_pb2, ticket_service_pb2_grpc
 from deskmesh.tickets.v1 import ticket_service_pb2 as pb
 from services.common.ids import new_id
 from tests.integration.tickets.neighbours import Auth, Sessions
 from tests.support.server import Headers, RunningService
+
+if TYPE_CHECKING:
+    from deskmesh.tickets.v1.ticket_service_pb2_grpc import TicketServiceAsyncStub
 
 
 @dataclass
@@ -19,7 +23,7 @@ class Client:
     headers: Headers
 
     @property
-    def stub(self) -> ticket_service_pb2_grpc.TicketServiceStub:
+    def stub(self) -> "TicketServiceAsyncStub":
         return ticket_service_pb2_grpc.TicketServiceStub(self.service.channel("edge"))
 
     async def create(self, *, request_id: str = "", **values: object) -> ticket_pb2.Ticket:

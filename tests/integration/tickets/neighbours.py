@@ -66,7 +66,7 @@ class Auth(organization_service_pb2_grpc.OrganizationServiceServicer):
             organization_pb2.Membership(
                 user=user_pb2.User(id=user_id),
                 organization_id=organization_id,
-                roles=[user_pb2.Role.Value(f"ROLE_{role.upper()}") for role in roles],
+                roles=[f"ROLE_{role.upper()}" for role in roles],
             )
             for user_id in request.user_ids
             if (roles := self.roles.get((organization_id, user_id)))
