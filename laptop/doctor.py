@@ -15,7 +15,7 @@ import psutil
 from laptop import daemon, proc
 from laptop.pki import read_certificate
 from laptop.settings import PROJECT_ROOT, StackSettings
-from laptop.stack import INFERENCE_OFFSET, SERVICES, WEB_FOLDER, WORKLOADS
+from laptop.stack import INFERENCE_OFFSET, RAY_OFFSET, SERVICES, WEB_FOLDER, WORKLOADS
 from serve_apps.assistant.models import cache_folder
 from serve_apps.assistant.prepare_models import MODEL, find_problem
 
@@ -128,6 +128,7 @@ def check_ports(settings: StackSettings) -> Iterator[Finding]:
         "edge": settings.edge_port,
         **{name: settings.base_port + offset for name, offset in SERVICES.items()},
         "inference": settings.base_port + INFERENCE_OFFSET,
+        "Ray": settings.base_port + RAY_OFFSET,
         "first replica": settings.replica_port,
     }
     for name, port in ports.items():

@@ -25,6 +25,7 @@ WEB_FOLDER = PROJECT_ROOT / "clients" / "web" / "dist"
 # Service → offset of its port from the base port.
 SERVICES: Mapping[str, int] = {"auth": 1, "sessions": 2, "tickets": 3, "knowledge": 4, "orchestrator": 5}
 INFERENCE_OFFSET = 10
+RAY_OFFSET = 20
 
 WORKLOADS = (
     Workload("edge", dns_names=("localhost",), ip_addresses=("127.0.0.1",)),

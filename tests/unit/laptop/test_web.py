@@ -1,0 +1,54 @@
+"""The server of the web app's files."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestClient, TestServer
+
+from laptop.web import application
+
+
+@pytest_asyncio.fixture
+async def client(tmp_path: Path) -> AsyncIterator[TestClient]:  # type: ignore[type-arg]
+    site = tmp_path / "dist"
+    (site / "assets").mkdir(parents=True)
+    (site / "index.html").write_text("<!doctype html>page")
+    (site / "favicon.svg").write_text("<svg/>")
+    (site / "assets" / "index-Ab12_xYz.js").write_text("plain")
+    (site / "assets" / "index-Ab12_xYz.js.br").write_bytes(b"packed")
+    (tmp_path / "secret.txt").write_text("secret")
+    async with TestClient(TestServer(application(site)), auto_decompress=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", ["/", "/index.html", "/tickets/42", "/articles/returns"])
+async def test_pages_are_the_app_and_are_asked_for_again(client: TestClient, path: str) -> None:  # type: ignore[type-arg]
+    async with client.get(path) as response:
+        assert response.status == 200
+        assert await response.text() == "<!doctype html>page"
+        assert response.headers["Content-Type"].startswith("text/html")
+        assert response.headers["Cache-Control"] == "no-cache"
+
+
+async def test_hashed_assets_are_kept_for_ever_and_come_packed(client: TestClient) -> None:  # type: ignore[type-arg]
+    async with client.get("/assets/index-Ab12_xYz.js", headers={"Accept-Encoding": "gzip, br"}) as response:
+        assert response.headers["Content-Encoding"] == "br"
+        assert "javascript" in response.headers["Content-Type"]
+        assert "immutable" in response.headers["Cache-Control"]
+        assert await response.read() == b"packed"
+    async with client.get("/assets/index-Ab12_xYz.js", headers={"Accept-Encoding": "identity"}) as response:
+        assert await response.read() == b"plain"
+
+
+@pytest.mark.parametrize("path", ["/assets/gone-12345678.js", "/robots.txt", "/..%2fsecret.txt", "/%2e%2e/secret.txt"])
+async def test_what_does_not_exist_is_not_found(client: TestClient, path: str) -> None:  # type: ignore[type-arg]
+    async with client.get(path) as response:
+        assert response.status == 404
+
+
+async def test_without_a_build_it_says_so(tmp_path: Path) -> None:
+    async with TestClient(TestServer(application(tmp_path / "nothing"))) as client, client.get("/") as response:
+        assert response.status == 503
+        assert "make setup" in await response.text()
