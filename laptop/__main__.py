@@ -1,16 +1,16 @@
 """`python -m laptop`: the supervisor in the foreground; `deskmesh up` starts it detached."""
 
-import logging
 import sys
 
 from laptop import daemon
 from laptop.settings import StackSettings
 from laptop.stack import prepare
+from services.common.logs import configure_logging
 
 
 def main() -> int:
     settings = StackSettings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logging("supervisor", settings.log_level)
     return daemon.run(settings, prepare)
 
 

@@ -19,6 +19,7 @@ from deskmesh_client import Client, DeskmeshError
 from deskmesh_client.errors import AlreadyExists, CredentialsInvalid
 from laptop.pki import write_atomically
 from laptop.settings import PROJECT_ROOT, StackSettings
+from services.common.logs import configure_logging
 
 ARTICLES = PROJECT_ROOT / "demo" / "articles"
 ORGANIZATION_SLUG = "fernwick"
@@ -153,7 +154,7 @@ async def _import_articles(client: Client) -> None:
 
 def main() -> int:
     settings = StackSettings()
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    configure_logging("seed", settings.log_level)
     try:
         asyncio.run(seed(settings))
     except (DeskmeshError, DemoWithoutPasswords) as error:
