@@ -21,7 +21,7 @@ def main() -> int:
         settings = AssistantSettings()
         config = load_config(settings.inference_config)
     except (ConfigError, ValidationError) as error:
-        logger.error("configuration refused: %s", error)
+        logger.critical("configuration refused: %s", error)
         return 2
     cluster = Cluster(settings)
     # Ray reads its environment when it is imported, and hands it on to whatever it starts.
@@ -31,7 +31,7 @@ def main() -> int:
     try:
         asyncio.run(run.run(settings, config, cluster))
     except (run.Broken, ClusterError, FileNotFoundError) as error:
-        logger.error("giving up: %s", error)
+        logger.critical("giving up: %s", error)
         return 1
     return 0
 

@@ -1,7 +1,7 @@
 """How many replicas a model needs, from what waits and runs in them; a pure function, and its binding to Ray Serve.
 
-Serve's own policy looks at requests per replica averaged over 30 s. Here the queue decides: it grows within seconds when
-replicas are too few, and says nothing when they merely work.
+Serve's own policy looks at requests per replica averaged over 30 s. Here the queue decides: it grows within seconds
+when replicas are too few, and says nothing when they merely work.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The board on which replicas write where they listen and how busy they are, and from which the router and Envoy's
 endpoints are made.
 
-It lives in the key-value store of Ray's head, so that it needs no process of its own, outlives every replica, and is the same
-for several routers. A replica writes about twice a second; who has not written for a while is gone.
+It lives in the key-value store of Ray's head, so that it needs no process of its own, outlives every replica, and is
+the same for several routers. A replica writes about twice a second; who has not written for a while is gone.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A Ray cluster of one machine: started, watched and ended with everything that belongs to it.
 
-All of it listens on loopback and asks for a token. The dashboard, usage statistics, log collector, autoscaling monitor and
-the client server stay off: each is a process of 50–100 MiB that nobody here needs.
+All of it listens on loopback and asks for a token. The dashboard's pages, usage statistics, log collector, autoscaling
+monitor and client server stay off: most are a process of 50–100 MiB that nobody here needs.
 """
 
 import hashlib

@@ -11,8 +11,9 @@ EVERYWHERE = "[::]:"
 def confine_serve() -> None:
     """Make the replica's port for calls between deployments listen on loopback; call it before the replica is ready.
 
-    Serve opens that port on every interface and has no setting for it (it obeys Ray's token, not its node address). Everything
-    else of Ray listens on loopback by itself when the node's address is one. A test holds that no such port is open.
+    Serve opens that port on every interface and has no setting for it (it asks for Ray's token, but does not look at
+    the node's address). All else of Ray listens on loopback by itself when the node's address is one. A test holds that
+    no port of the running application is open to the network.
     """
     original = serve_replica.add_port_to_grpc_server
 

@@ -1,7 +1,7 @@
 """Unpacks the small language model from its GGUF file into safetensors that vLLM loads: `python -m …prepare_models`.
 
-Done once for each machine, in about half a minute; afterwards only sizes are compared. A folder whose files do not match its
-manifest is made anew; `--verify` compares the checksums, too.
+Done once for each machine, in about half a minute; afterwards only sizes are compared. A folder whose files do not
+match its manifest is made anew; `--verify` compares the checksums, too.
 """
 
 import fcntl

@@ -1,7 +1,7 @@
 """Finding and ending the processes of a Ray session, also those that their parents left behind.
 
-Every process that the assistant starts inherits a mark in its environment. `ray stop` would end Ray's own processes, of every
-session on the machine, and leave the engines' behind.
+Every process that the assistant starts inherits a mark in its environment. `ray stop` would end Ray's own processes, of
+every session on the machine, and leave the engines' behind.
 """
 
 import contextlib
@@ -18,8 +18,10 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
-    """Make this process the parent of descendants whose own parent ends, so that none can get away. Linux only; elsewhere
-    the mark alone finds them."""
+    """Make this process the parent of descendants whose own parent ends, so that none can get away.
+
+    Linux only; elsewhere the mark alone finds them.
+    """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 

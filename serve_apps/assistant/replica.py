@@ -1,19 +1,20 @@
 """The gRPC server inside a replica, and how the rest of the system learns of it.
 
-The replica serves gRPC itself, on the event loop of its own code, and Ray Serve only starts, watches, scales and replaces
-it. Serve's direct ingress would do nearly the same but listens on every interface, without TLS; here the replica listens on
-loopback and Envoy stands in front. docs/adr/0003-token-path.md has the measurements.
+The replica serves gRPC itself, on the event loop of its own code, and Ray Serve only starts, watches, scales
+and replaces it. Serve's direct ingress would do nearly the same but listens on every interface, without TLS; here the
+replica listens on loopback and Envoy stands in front. docs/adr/0003-token-path.md has the measurements.
 """
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -43,8 +44,10 @@ FAREWELL_SECONDS = 1.5
 
 @dataclass(frozen=True)
 class ReplicaSettings:
-    """What every replica is told. It takes the first free port from `first_port` on; metrics are served on a Unix socket in
-    `run_folder`."""
+    """What every replica is told.
+
+    It takes the first free port from `first_port` on, and serves its metrics on a Unix socket in `run_folder`.
+    """
 
     host: str
     first_port: int
@@ -59,7 +62,10 @@ class ReplicaSettings:
 
 
 class ReplicaServer:
-    """Serves servicers, reports the replica's load and, at the end, drains. `capacity` counts requests, queue included."""
+    """Serves servicers, reports the replica's load and, at the end, drains.
+
+    `capacity` is how many requests it takes at once, those that wait included.
+    """
 
     def __init__(
         self, settings: ReplicaSettings, *, application: str, model: str, capacity: int, load: Callable[[], EngineLoad]
@@ -157,7 +163,10 @@ class ReplicaServer:
         }
         for name, description in gauges.items():
             gauge = Gauge(f"deskmesh_engine_{name}", description, registry=metrics.registry)
-            gauge.set_function(lambda name=name: getattr(self._load(), name))
+            gauge.set_function(functools.partial(self._gauge, name))
+
+    def _gauge(self, name: str) -> float:
+        return float(asdict(self._load())[name])
 
     async def _report_for_ever(self) -> None:
         while True:

@@ -47,8 +47,8 @@ def choose(
 ) -> Choice:
     """The first model that fits and has room, and a replica of it; no I/O.
 
-    `replicas` are by model name. Raises ModelNotFound when no model fits, ModelUnavailable when none of those that fit has
-    a ready replica, ModelOverloaded when all of their queues are full.
+    `replicas` are by model name. Raises ModelNotFound when no model fits, ModelUnavailable when none of those that fit
+    has a ready replica, ModelOverloaded when all of their queues are full.
     """
     fitting = candidates(models, query)
     ready = [model for model in fitting if replicas.get(model.name)]

@@ -2,29 +2,10 @@
 
 from pathlib import Path
 
-from deskmesh.inference.v1 import embedding_service_pb2, embedding_service_pb2_grpc
-from serve_apps.assistant import mapping
 from serve_apps.assistant.config import EmbedderConfig
 from serve_apps.assistant.embedding import Batcher
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
-from services.common.interceptors.call import RpcContext
-from services.common.server import ServicerRegistration
-
-
-class EmbeddingServicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
-    """`EmbeddingService` over a batcher."""
-
-    def __init__(self, batcher: Batcher, *, model: str, dimension: int) -> None:
-        self._batcher = batcher
-        self._model = model
-        self._dimension = dimension
-
-    async def Embed(
-        self, request: embedding_service_pb2.EmbedRequest, context: RpcContext
-    ) -> embedding_service_pb2.EmbedResponse:
-        """Embed texts."""
-        vectors = await self._batcher.embed(request.texts)
-        return mapping.embed_response(vectors, self._model, self._dimension)
+from serve_apps.assistant.servicer import EmbeddingServicer, registration
 
 
 class Embedder:
@@ -56,9 +37,7 @@ class Embedder:
             return
         self._batcher.start()
         await self._batcher.embed(["The first text makes torch allocate what it needs."])
-        await self._server.start(
-            [ServicerRegistration(embedding_service_pb2_grpc.add_EmbeddingServiceServicer_to_server, self._servicer)]
-        )
+        await self._server.start([registration(self._servicer)])
 
     async def check_health(self) -> None:
         """Raises when batches are no longer taken."""

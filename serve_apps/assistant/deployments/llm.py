@@ -2,15 +2,13 @@
 
 from pathlib import Path
 
-from deskmesh.inference.v1 import inference_service_pb2_grpc
 from serve_apps.assistant import autoscaling
 from serve_apps.assistant.config import ModelConfig, SimulatedEngineConfig, VllmEngineConfig
 from serve_apps.assistant.engines.base import Engine
 from serve_apps.assistant.engines.simulated import SimulatedEngine
 from serve_apps.assistant.engines.vllm import VllmEngine
-from serve_apps.assistant.inference import InferenceServicer
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
-from services.common.server import ServicerRegistration
+from serve_apps.assistant.servicer import InferenceServicer, registration
 
 
 def build_engine(model: ModelConfig, folder: Path | None) -> Engine:
@@ -46,9 +44,7 @@ class LanguageModel:
         if self._server.address:
             return
         await self._engine.start()
-        await self._server.start(
-            [ServicerRegistration(inference_service_pb2_grpc.add_InferenceServiceServicer_to_server, self._servicer)]
-        )
+        await self._server.start([registration(self._servicer)])
         self._servicer.replica = self._server.address
 
     async def check_health(self) -> None:

@@ -1,7 +1,7 @@
 """all-MiniLM-L6-v2 in plain torch: a BERT encoder, mean pooling, length one.
 
-The architecture is a page long, and without transformers the replica takes a third of the memory and starts in two seconds.
-A test holds it against transformers' own implementation.
+The architecture is a page long, and without transformers the replica takes half the memory and starts in two seconds. A
+test holds it against transformers' own implementation.
 """
 
 import json
@@ -39,6 +39,7 @@ class MiniLm:
     def encode(self, texts: Sequence[str]) -> list[Vector]:
         """One vector a text, in their order."""
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        torch.set_grad_enabled(False)
         order = sorted(range(len(texts)), key=lambda index: len(tokens[index]))
         vectors: dict[int, Vector] = {}
         for start in range(0, len(order), SLICE_TEXTS):
@@ -53,7 +54,6 @@ class MiniLm:
             return ids
         return [*ids[: self._max_tokens - 1], ids[-1]]
 
-    @torch.inference_mode()
     def _forward(self, rows: list[list[int]]) -> torch.Tensor:
         longest = max(map(len, rows))
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])

@@ -96,10 +96,10 @@ class VllmEngine:
             **sized,
         )
         # In a thread, so that the replica answers Serve's questions meanwhile.
-        self._engine = await asyncio.to_thread(
+        engine = await asyncio.to_thread(
             AsyncLLM.from_engine_args, arguments, stat_loggers=[_load_logger(self._observe)]
         )
-        self._tokenizer = self._engine.get_tokenizer()
+        self._engine, self._tokenizer = engine, engine.get_tokenizer()
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """See Engine.generate."""
