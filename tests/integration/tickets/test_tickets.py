@@ -147,3 +147,16 @@ async def test_a_workload_that_the_policy_does_not_name_is_refused(desk: Desk) -
     async with refused() as refusal:
         await stub.ListTickets(pb.ListTicketsRequest(), metadata=agent.headers)
     assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.PERMISSION_DENIED, "WORKLOAD_NOT_ALLOWED")
+
+
+@pytest.mark.parametrize("values", [{"subject": "a\0b"}, {"description": "\0"}, {"tags": ["\0"]}])
+async def test_text_that_postgres_cannot_keep_is_refused(desk: Desk, values: dict[str, object]) -> None:
+    async with refused() as refusal:
+        await desk.person("customer").create(**values)  # type: ignore[arg-type]
+    assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
+async def test_an_identifier_that_postgres_cannot_keep_is_refused(desk: Desk) -> None:
+    async with refused() as refusal:
+        await desk.person("agent").get("tkt_\0")
+    assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
