@@ -73,10 +73,11 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class IndexedPassage:
-    """A passage with its vector, ready to be found."""
+    """A passage with its vector and those of its sentences, ready to be found."""
 
     passage: Passage
     embedding: Vector
+    sentences: Sequence[Vector] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,5 +103,26 @@ passages = Table(
     ),
 )
 
+# The vectors of the passages' sentences, without their words: those stand in the passage.
+sentences = Table(
+    "passage_sentences",
+    metadata,
+    Column("organization_id", String, nullable=False),
+    Column("passage_id", String, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("locale", String, nullable=False),
+    Column("embedding", Vector(DIMENSION), nullable=False),
+    PrimaryKeyConstraint("organization_id", "passage_id", "position"),
+    ForeignKeyConstraint(
+        ["organization_id", "passage_id"], ["passages.organization_id", "passages.id"], ondelete="CASCADE"
+    ),
+    Index(
+        "ix_passage_sentences_embedding",
+        "embedding",
+        postgresql_using="hnsw",
+        postgresql_ops={"embedding": "vector_cosine_ops"},
+    ),
+)
+
 idempotency_records = idempotency_table(metadata)
 outbox = outbox_table(metadata)

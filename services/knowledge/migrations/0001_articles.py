@@ -12,7 +12,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-TABLES = ("articles", "article_versions", "passages", "idempotency_records", "outbox")
+TABLES = ("articles", "article_versions", "passages", "passage_sentences", "idempotency_records", "outbox")
 
 # Row-level security lets a condition use an index only when its function is known to leak nothing about rows that it
 # refuses; matching words is such a function, but Postgres does not say so itself. Without the right to say it (on a
@@ -108,6 +108,28 @@ def upgrade() -> None:
         postgresql_ops={"embedding": "vector_cosine_ops"},
     )
     op.execute(MATCH_BY_INDEX)
+    op.create_table(
+        "passage_sentences",
+        sa.Column("organization_id", sa.String, nullable=False),
+        sa.Column("passage_id", sa.String, nullable=False),
+        sa.Column("position", sa.Integer, nullable=False),
+        sa.Column("locale", sa.String, nullable=False),
+        sa.Column("embedding", Vector(384), nullable=False),
+        sa.PrimaryKeyConstraint("organization_id", "passage_id", "position", name="pk_passage_sentences"),
+        sa.ForeignKeyConstraint(
+            ["organization_id", "passage_id"],
+            ["passages.organization_id", "passages.id"],
+            name="fk_passage_sentences_organization_id_passage_id_passages",
+            ondelete="CASCADE",
+        ),
+    )
+    op.create_index(
+        "ix_passage_sentences_embedding",
+        "passage_sentences",
+        ["embedding"],
+        postgresql_using="hnsw",
+        postgresql_ops={"embedding": "vector_cosine_ops"},
+    )
     op.create_table(
         "idempotency_records",
         sa.Column("organization_id", sa.String, nullable=False),

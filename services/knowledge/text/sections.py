@@ -15,6 +15,7 @@ from services.knowledge.text.blocks import inline, paragraphs
 WORDS_PER_SECTION = 170
 CHARACTERS_PER_SECTION = 2000
 HEADING_LENGTH = 200
+SHORTEST_SENTENCE = 12
 
 # What these let through keeps the parser busy for seconds at most; without them a megabyte can take half a minute.
 MAXIMUM_LINES = 20_000
@@ -40,6 +41,17 @@ def split(markdown: str, title: str) -> list[Section]:
     if not sections:
         raise EmptyArticle
     return sections
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a section, and its table rows and list items; short ones stay with the one before."""
+    found: list[str] = []
+    for piece in (piece for line in text.split("\n") for piece in _SENTENCE_END.split(line)):
+        if found and len(piece) < SHORTEST_SENTENCE:
+            found[-1] += f" {piece}"
+        else:
+            found.append(piece)
+    return found
 
 
 def anchor_of(heading: str) -> str:

@@ -4,16 +4,19 @@ import asyncio
 from collections.abc import Sequence
 
 from services.common.errors import Conflict
-from services.knowledge.domain import Article, IndexedPassage
+from services.knowledge.domain import Article, IndexedPassage, Vector
 from services.knowledge.ports import Embedder, UnitOfWork
 from services.knowledge.text import sections
 
 # Small enough that one call stays far below its deadline on a slow processor.
 BATCH_SIZE = 64
+# A question resembles the sentence that answers it more than the passage around it. Beyond so many, the sentences of an
+# article would take minutes to embed, and its passages alone have to do.
+MAXIMUM_SENTENCES = 2000
 
 
 async def index(article: Article, embedder: Embedder) -> list[IndexedPassage]:
-    """The passages of the article's published version.
+    """The passages of the article's published version with their vectors.
 
     Raises InvalidInput when the text makes no passages, Unavailable when the embedder does not answer.
     """
@@ -23,12 +26,22 @@ async def index(article: Article, embedder: Embedder) -> list[IndexedPassage]:
     # A long article keeps the parser busy for a second; other calls go on meanwhile.
     parts = await asyncio.to_thread(sections.split, version.markdown, version.title)
     passages = article.passages(parts)
-    indexed: list[IndexedPassage] = []
-    for start in range(0, len(passages), BATCH_SIZE):
-        batch = passages[start : start + BATCH_SIZE]
-        vectors: Sequence[Sequence[float]] = await embedder.embed([passage.text_to_embed for passage in batch])
-        indexed += [IndexedPassage(passage, vector) for passage, vector in zip(batch, vectors, strict=True)]
-    return indexed
+    sentences = [sections.sentences(passage.text) for passage in passages]
+    if sum(map(len, sentences)) > MAXIMUM_SENTENCES:
+        sentences = [[] for _ in passages]
+    wholes = await _embed(embedder, [passage.text_to_embed for passage in passages])
+    each = iter(await _embed(embedder, [sentence for group in sentences for sentence in group]))
+    return [
+        IndexedPassage(passage, whole, [next(each) for _ in group])
+        for passage, whole, group in zip(passages, wholes, sentences, strict=True)
+    ]
+
+
+async def _embed(embedder: Embedder, texts: Sequence[str]) -> list[Vector]:
+    vectors: list[Vector] = []
+    for start in range(0, len(texts), BATCH_SIZE):
+        vectors += await embedder.embed(texts[start : start + BATCH_SIZE])
+    return vectors
 
 
 async def show(work: UnitOfWork, before: Article | None, article: Article, passages: Sequence[IndexedPassage]) -> None:
