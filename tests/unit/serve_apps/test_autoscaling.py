@@ -1,0 +1,118 @@
+"""The autoscaling policy: right in the plain cases, calm at the edges, never out of bounds and never raising."""
+
+import math
+from types import SimpleNamespace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve_apps.assistant.autoscaling import Bounds, Demand, Memory, QueueDepthPolicy, decide, metrics, wanted
+
+BOUNDS = Bounds(
+    min_replicas=1, max_replicas=8, target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0
+)
+
+
+def test_an_idle_application_keeps_its_minimum() -> None:
+    assert wanted(BOUNDS, 1, [Demand(0, 0, 0.0)]) == 1
+
+
+def test_an_eightfold_step_asks_for_eight_replicas_at_once() -> None:
+    assert wanted(BOUNDS, 1, [Demand(16, 112, 0.5)]) == 8
+
+
+def test_a_full_cache_with_a_queue_asks_for_one_more() -> None:
+    assert wanted(BOUNDS, 1, [Demand(4, 2, 0.95)]) == 2
+    assert wanted(BOUNDS, 1, [Demand(4, 0, 0.95)]) == 1
+
+
+def test_more_replicas_are_granted_only_after_the_delay_without_a_break() -> None:
+    busy, idle = [Demand(16, 16, 0.5)], [Demand(1, 0, 0.1)]
+    target, memory = decide(BOUNDS, 1, busy, Memory(), now=100.0)
+    assert target == 1
+    target, memory = decide(BOUNDS, 1, idle, memory, now=100.5)
+    target, memory = decide(BOUNDS, 1, busy, memory, now=101.0)
+    assert (target, memory.up_since) == (1, 101.0)
+    target, memory = decide(BOUNDS, 1, busy, memory, now=102.0)
+    assert (target, memory) == (2, Memory())
+
+
+def test_replicas_go_one_at_a_time_and_late() -> None:
+    idle = [Demand(0, 0, 0.0)] * 4
+    target, memory = decide(BOUNDS, 4, idle, Memory(), now=0.0)
+    assert target == 4
+    target, memory = decide(BOUNDS, 4, idle, memory, now=59.0)
+    assert target == 4
+    target, memory = decide(BOUNDS, 4, idle, memory, now=60.0)
+    assert (target, memory) == (3, Memory())
+
+
+def test_a_load_just_below_the_target_does_not_take_a_replica_away() -> None:
+    # 30 requests are under 2 × 16; one replica less would be at once overfull.
+    assert wanted(BOUNDS, 2, [Demand(15, 0, 0.4), Demand(15, 0, 0.4)]) == 2
+
+
+def test_bounds_that_changed_hold_at_once() -> None:
+    assert decide(BOUNDS, 20, [], Memory(), now=0.0)[0] == 8
+    assert decide(BOUNDS, 0, [], Memory(), now=0.0)[0] == 1
+
+
+NUMBERS = st.floats(allow_nan=True, allow_infinity=True)
+DEMANDS = st.lists(st.builds(Demand, NUMBERS, NUMBERS, NUMBERS), max_size=20)
+MEMORIES = st.builds(Memory, st.none() | st.floats(0, 1e9), st.none() | st.floats(0, 1e9))
+
+
+@given(st.integers(-5, 50), DEMANDS, MEMORIES, st.floats(0, 1e9))
+def test_never_raises_and_stays_in_bounds(current: int, demands: list[Demand], memory: Memory, now: float) -> None:
+    target, _ = decide(BOUNDS, current, demands, memory, now)
+    assert BOUNDS.min_replicas <= target <= BOUNDS.max_replicas
+
+
+@given(st.integers(1, 8), st.lists(st.builds(Demand, st.integers(0, 100), st.integers(0, 100), st.floats(0, 1))))
+def test_more_demand_never_means_fewer_replicas(current: int, demands: list[Demand]) -> None:
+    more = [Demand(one.running + 1, one.waiting + 1, one.kv_cache_usage) for one in demands]
+    assert wanted(BOUNDS, current, more) >= wanted(BOUNDS, current, demands)
+
+
+@given(st.integers(1, 8), st.integers(0, 400))
+def test_a_steady_load_settles(start: int, load: int) -> None:
+    """Whatever it starts from, the number of replicas stops changing and holds the load."""
+    current, memory, now = start, Memory(), 0.0
+    history = []
+    for _ in range(60):
+        demands = [Demand(load / current, 0, 0.1)] * current
+        current, memory = decide(BOUNDS, current, demands, memory, now)
+        history.append(current)
+        now += 30.0
+    assert len(set(history[-10:])) == 1
+    assert current >= min(BOUNDS.max_replicas, math.ceil(load / BOUNDS.target_running))
+
+
+def test_the_policy_object_reads_what_replicas_report_and_keeps_its_memory() -> None:
+    policy = QueueDepthPolicy(target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0)
+    reported = metrics(running=16, waiting=40, kv_cache_usage=0.5)
+    context = SimpleNamespace(
+        capacity_adjusted_min_replicas=1,
+        capacity_adjusted_max_replicas=4,
+        target_num_replicas=1,
+        policy_state=None,
+        aggregated_metrics={name: {"replica-a": value} for name, value in reported.items()},
+        current_time=10.0,
+    )
+    target, state = policy(context)
+    assert (target, state) == (1, {"up_since": 10.0, "down_since": None})
+    context.policy_state, context.current_time = state, 11.0
+    assert policy(context)[0] == 4
+
+
+def test_a_policy_without_any_report_changes_nothing() -> None:
+    policy = QueueDepthPolicy(target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0)
+    context = SimpleNamespace(
+        capacity_adjusted_min_replicas=1,
+        capacity_adjusted_max_replicas=4,
+        target_num_replicas=2,
+        policy_state={},
+        aggregated_metrics=None,
+        current_time=None,
+    )
+    assert policy(context)[0] == 2
