@@ -1,0 +1,37 @@
+import { Laptop, LogOut, Moon, Sun } from "lucide-react";
+import type { ReactElement } from "react";
+import { Menu, MenuChoice, MenuItem, MenuLine, MenuTitle } from "../ui/Menu";
+import { useBackend, usePrincipal } from "./hooks";
+import { useTheme } from "./theme";
+
+const THEMES = [
+  { value: "system", label: "Like the system", icon: <Laptop size={16} aria-hidden /> },
+  { value: "light", label: "Light", icon: <Sun size={16} aria-hidden /> },
+  { value: "dark", label: "Dark", icon: <Moon size={16} aria-hidden /> },
+] as const;
+
+export default function AccountMenu({
+  trigger,
+  initiallyOpen,
+}: {
+  trigger: ReactElement;
+  initiallyOpen: boolean;
+}) {
+  const { session } = useBackend();
+  const { name, organization } = usePrincipal();
+  const [theme, setTheme] = useTheme();
+  return (
+    <Menu trigger={trigger} side="top" initiallyOpen={initiallyOpen}>
+      <MenuTitle>
+        {name} at {organization.name}
+      </MenuTitle>
+      <MenuLine />
+      <MenuTitle>Appearance</MenuTitle>
+      <MenuChoice value={theme} choices={THEMES} onChange={setTheme} />
+      <MenuLine />
+      <MenuItem icon={<LogOut size={16} aria-hidden />} onSelect={() => session.signOut()}>
+        Sign out
+      </MenuItem>
+    </Menu>
+  );
+}

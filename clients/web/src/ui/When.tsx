@@ -1,0 +1,53 @@
+import { useEffect, useState } from "react";
+
+const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: "short" });
+const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
+const DAY_AND_YEAR = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
+const LONG_DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
+
+const MINUTE = 60_000;
+const DAY_MS = 86_400_000;
+
+/** As short as the distance allows: "now", "5m", "14:05", "Tue", "3 Mar", "3 Mar 2024". */
+export function shortTime(at: Date, now: Date): string {
+  const ago = now.getTime() - at.getTime();
+  if (ago < MINUTE) return "now";
+  if (ago < 60 * MINUTE) return `${Math.floor(ago / MINUTE)}m`;
+  if (at.toDateString() === now.toDateString()) return CLOCK.format(at);
+  if (ago < 6 * DAY_MS) return WEEKDAY.format(at);
+  return at.getFullYear() === now.getFullYear() ? DAY.format(at) : DAY_AND_YEAR.format(at);
+}
+
+export function dayTitle(at: Date, now: Date): string {
+  if (at.toDateString() === now.toDateString()) return "Today";
+  if (at.toDateString() === new Date(now.getTime() - DAY_MS).toDateString()) return "Yesterday";
+  return at.getFullYear() === now.getFullYear() ? LONG_DAY.format(at) : DAY_AND_YEAR.format(at);
+}
+
+/** A moment, short and kept fresh; the whole of it in the tooltip. */
+export function Ago({ at }: { at: Date }) {
+  const [now, setNow] = useState(() => new Date());
+  useEffect(() => {
+    const timer = setInterval(() => setNow(new Date()), MINUTE);
+    return () => clearInterval(timer);
+  }, []);
+  return (
+    <time dateTime={at.toISOString()} title={FULL.format(at)}>
+      {shortTime(at, now)}
+    </time>
+  );
+}
+
+export function Clock({ at }: { at: Date }) {
+  return (
+    <time dateTime={at.toISOString()} title={FULL.format(at)}>
+      {CLOCK.format(at)}
+    </time>
+  );
+}
+
+export function Day({ at }: { at: Date }) {
+  return <time dateTime={at.toISOString()}>{DAY_AND_YEAR.format(at)}</time>;
+}
