@@ -15,13 +15,12 @@ from typing import Any
 
 import grpc
 import grpc.aio
-from opentelemetry import trace
 
 from mesh.policy.table import Rule, load_table
 from services.common.context import Caller, current_caller
 from services.common.interceptors.identity import ACTING_ORGANIZATION, ACTING_ROLES, ACTING_USER
-from services.common.interceptors.telemetry import TRACEPARENT
 from services.common.tls import CertificateFiles, Signature, channel_credentials
+from services.common.tracing import TRACEPARENT, current_traceparent
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +48,8 @@ def acting_as(caller: Caller) -> Iterator[None]:
 def call_metadata() -> list[tuple[str, str | bytes]]:
     """The trace and the person of the code that runs, as headers of a call."""
     pairs: list[tuple[str, str | bytes]] = []
-    span = trace.get_current_span().get_span_context()
-    if span.trace_id:
-        pairs.append((TRACEPARENT, f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"))
+    if traceparent := current_traceparent():
+        pairs.append((TRACEPARENT, traceparent))
     person = _acting.get() or current_caller()
     if person is not None and person.organization_id:
         pairs.append((ACTING_ORGANIZATION, person.organization_id))

@@ -4,9 +4,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property
 
-from opentelemetry import trace
-
 from services.common.permissions import OWN
+from services.common.tracing import current_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,5 +72,4 @@ def idempotency() -> IdempotencyKey:
 
 def trace_id() -> str:
     """The trace the code runs in, as 32 hexadecimal digits; empty outside of any."""
-    context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.trace_id else ""
+    return current_ids()[0]

@@ -9,7 +9,7 @@ import sys
 import traceback
 from datetime import UTC, datetime
 
-from opentelemetry import trace
+from services.common.tracing import current_ids
 
 _STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -29,10 +29,9 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
             "service": self._service,
         }
-        context = trace.get_current_span().get_span_context()
-        if context.trace_id:
-            entry["trace_id"] = f"{context.trace_id:032x}"
-            entry["span_id"] = f"{context.span_id:016x}"
+        trace_id, span_id = current_ids()
+        if trace_id:
+            entry |= {"trace_id": trace_id, "span_id": span_id}
         entry |= {key: value for key, value in vars(record).items() if key not in _STANDARD_FIELDS}
         if record.exc_info and record.exc_info[0]:
             entry["exception"] = "".join(traceback.format_exception(*record.exc_info))

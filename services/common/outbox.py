@@ -10,7 +10,6 @@ import logging
 from contextlib import suppress
 
 import redis.asyncio
-from opentelemetry import trace
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -29,6 +28,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.common.db import SqlUnitOfWork
+from services.common.tracing import current_traceparent
 
 logger = logging.getLogger(__name__)
 
@@ -69,17 +69,13 @@ class Outbox:
 
     async def add(self, topic: str, key: str, payload: bytes) -> None:
         """Publish `payload` once the transaction is committed; events of one key keep their order."""
-        span = trace.get_current_span().get_span_context()
-        traceparent = (
-            f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}" if span.trace_id else ""
-        )
         await self._session.execute(
             insert(self._table).values(
                 organization_id=self._organization_id,
                 topic=topic,
                 key=key,
                 payload=payload,
-                traceparent=traceparent,
+                traceparent=current_traceparent(),
             )
         )
 

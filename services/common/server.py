@@ -1,6 +1,7 @@
 """The main of a service process: telemetry, stores, ops server, mTLS gRPC server, and a clean end on SIGTERM."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -80,6 +81,7 @@ async def _main(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with serving(name, settings, wire):
+        settle_garbage_collector()
         logger.info("serving", extra={"address": settings.listen_address})
         await stop.wait()
         logger.info("draining", extra={"seconds": settings.drain_seconds})
@@ -197,6 +199,13 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
+
+
+def settle_garbage_collector() -> None:
+    """Leave what the start has made out of later collections, and collect seldom: calls make few reference cycles."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 async def drain(

@@ -1,8 +1,10 @@
 """One RPC while it is being served, as the concerns see it."""
 
+from time import perf_counter
 from typing import Any
 
 import grpc.aio
+from opentelemetry import trace
 
 from mesh.policy.table import Rule
 from services.common.context import Caller
@@ -11,9 +13,9 @@ RpcContext = grpc.aio.ServicerContext[Any, Any]
 
 
 class Call:
-    """Rule, headers and gRPC context of one RPC, and the caller once identity has found it."""
+    """Headers and gRPC context of one RPC, its span if it is sampled, and the caller once identity has found it."""
 
-    __slots__ = ("caller", "context", "headers", "rule")
+    __slots__ = ("_started", "caller", "context", "headers", "rule", "span")
 
     def __init__(self, rule: Rule, context: RpcContext) -> None:
         self.rule = rule
@@ -21,6 +23,12 @@ class Call:
         # Of a header sent twice the last one counts; none of those read here may come twice.
         self.headers: dict[str, str | bytes] = dict(context.invocation_metadata() or ())
         self.caller: Caller | None = None
+        self.span: trace.Span | None = None
+        self._started = perf_counter()
+
+    def elapsed_seconds(self) -> float:
+        """Time since the call arrived."""
+        return perf_counter() - self._started
 
     def header(self, name: str) -> str:
         """A text header, or "" without it."""

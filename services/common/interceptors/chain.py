@@ -19,7 +19,7 @@ from services.common.interceptors.deadline import Deadline, limit
 from services.common.interceptors.errors import Draining, Failure, describe
 from services.common.interceptors.idempotency import idempotency_key
 from services.common.interceptors.identity import Identity
-from services.common.interceptors.telemetry import MethodTelemetry, Observation
+from services.common.interceptors.telemetry import MethodTelemetry
 from services.common.interceptors.validation import Validate
 from services.common.telemetry import ServerMetrics
 
@@ -91,6 +91,7 @@ class ConcernedServer:
         rules = rules_for_service(service)
         wrapped = {name: self._wrap(rules[f"/{service}/{name}"], handler) for name, handler in handlers.items()}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        self._server.add_registered_method_handlers(service, wrapped)
         self.service_names.append(service)
 
     def _wrap(self, rule: Rule, handler: Any) -> Any:
@@ -123,7 +124,7 @@ class _Method:
 
         async def serve(request: Any, context: RpcContext) -> Message:
             call = Call(self._rule, context)
-            observation = self._telemetry.start(call)
+            self._telemetry.start(call)
             try:
                 caller = self._identity.known(call) or await self._identity.resolve(call)
                 admitted = self._admit(call, caller, request)
@@ -134,8 +135,8 @@ class _Method:
                     async with limit(seconds):
                         response = await behaviour(admitted, context)
             except BaseException as error:  # noqa: BLE001 - everything that ends a call passes here
-                await self._fail(error, observation, call, context)
-            self._telemetry.finish(observation, call, grpc.StatusCode.OK)
+                await self._fail(error, call, context)
+            self._telemetry.finish(call, grpc.StatusCode.OK)
             return response
 
         return serve
@@ -145,7 +146,7 @@ class _Method:
 
         async def serve(request: Any, context: RpcContext) -> AsyncIterator[Message]:
             call = Call(self._rule, context)
-            observation = self._telemetry.start(call)
+            self._telemetry.start(call)
             self._streams.opened(self._rule.rate_class)
             try:
                 caller = self._identity.known(call) or await self._identity.resolve(call)
@@ -154,10 +155,10 @@ class _Method:
                     async for response in responses:
                         yield response
             except BaseException as error:  # noqa: BLE001 - everything that ends a call passes here
-                await self._fail(error, observation, call, context)
+                await self._fail(error, call, context)
             finally:
                 self._streams.closed()
-            self._telemetry.finish(observation, call, grpc.StatusCode.OK)
+            self._telemetry.finish(call, grpc.StatusCode.OK)
 
         return serve
 
@@ -178,20 +179,20 @@ class _Method:
             self._validate(request)
             yield request
 
-    async def _fail(self, error: BaseException, observation: Observation, call: Call, context: RpcContext) -> NoReturn:
+    async def _fail(self, error: BaseException, call: Call, context: RpcContext) -> NoReturn:
         if isinstance(error, asyncio.CancelledError) and self._streams.was_cut():
             error = Draining()
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # The caller gave up or its deadline passed: gRPC has answered already.
-            self._telemetry.finish(observation, call, grpc.StatusCode.CANCELLED, "CANCELLED")
+            self._telemetry.finish(call, grpc.StatusCode.CANCELLED, "CANCELLED")
             raise error
         if isinstance(error, grpc.aio.AbortError):
-            self._telemetry.finish(observation, call, _aborted_with(context))
+            self._telemetry.finish(call, _aborted_with(context))
             raise error
         if not isinstance(error, Exception):
             raise error
         failure: Failure = describe(error)
-        self._telemetry.finish(observation, call, failure.code, failure.reason)
+        self._telemetry.finish(call, failure.code, failure.reason)
         await context.abort(failure.code, failure.message, failure.trailers)
 
 

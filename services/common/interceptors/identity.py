@@ -16,7 +16,6 @@ BEARER = "bearer "
 ACTING_ORGANIZATION = "deskmesh-acting-organization"
 ACTING_USER = "deskmesh-acting-user"
 ACTING_ROLES = "deskmesh-acting-roles"
-SUBJECT_ALTERNATIVE_NAME = "x509_subject_alternative_name"
 CALLER_CACHE_SIZE = 4096
 
 
@@ -57,7 +56,8 @@ class Identity:
         return self._person(workload, token, await self._verifier.verify(token))
 
     def _workload(self, call: Call) -> str:
-        for name in call.context.auth_context().get(SUBJECT_ALTERNATIVE_NAME, ()):
+        # For TLS with certificates the peer's identities are its subject alternative names.
+        for name in call.context.peer_identities() or ():
             known = self._workloads.get(name)
             if known is not None:
                 return known

@@ -6,39 +6,22 @@ settings decides. A call that is not sampled still has a trace ID for logs and e
 
 import logging
 import random
-from time import perf_counter
 
 import grpc
 from opentelemetry import context as otel_context
 from opentelemetry import trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
-from prometheus_client import Counter
+from opentelemetry.trace import NonRecordingSpan, SpanKind, Status, StatusCode
 
 from mesh.policy.table import Rule
 from services.common.interceptors.call import Call
 from services.common.telemetry import ServerMetrics
+from services.common.tracing import TRACEPARENT, Unsampled, enter_unsampled, is_sampled, remote_parent, well_formed
 
 logger = logging.getLogger(__name__)
 
-TRACEPARENT = "traceparent"
-TRACEPARENT_LENGTH = 55
-SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-UNSAMPLED = TraceFlags(TraceFlags.DEFAULT)
 # Codes that mean a fault of ours; the others are answers.
 FAULTS = frozenset({grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS})
-
-
-def parse_traceparent(value: str) -> SpanContext | None:
-    """The caller's place in a trace by W3C Trace Context, or None if the header is absent or malformed."""
-    if len(value) != TRACEPARENT_LENGTH or value[:3] != "00-" or value[35] != "-" or value[52] != "-":
-        return None
-    try:
-        trace_id, span_id, flags = int(value[3:35], 16), int(value[36:52], 16), int(value[53:], 16)
-    except ValueError:
-        return None
-    if not trace_id or not span_id:
-        return None
-    return SpanContext(trace_id, span_id, is_remote=True, trace_flags=SAMPLED if flags & 1 else UNSAMPLED)
+_NO_CONTEXT = otel_context.Context()
 
 
 class MethodTelemetry:
@@ -48,56 +31,46 @@ class MethodTelemetry:
         self._rule = rule
         self._tracer = tracer
         self._sample_ratio = sample_ratio
-        self._handled = metrics.handled
-        self._by_code: dict[grpc.StatusCode, Counter] = {}
-        self._seconds = metrics.handling_seconds.labels(rule.service, rule.name)
-        self._open_streams = metrics.open_streams.labels(rule.service, rule.name)
+        self._metrics = metrics.rpcs.method(rule.service, rule.name)
         self._is_stream = rule.client_streaming or rule.server_streaming
         self._attributes = {"rpc.system": "grpc", "rpc.service": rule.service, "rpc.method": rule.name}
 
-    def start(self, call: Call) -> "Observation":
-        """Begin to observe a call and make its trace the current one."""
-        span = self._span(parse_traceparent(call.header(TRACEPARENT)))
-        otel_context.attach(trace.set_span_in_context(span))
+    def start(self, call: Call) -> None:
+        """Make the call's trace the current one, with a span if it is sampled."""
         if self._is_stream:
-            self._open_streams.inc()
-        return Observation(span)
+            self._metrics.open_streams += 1
+        header = call.header(TRACEPARENT)
+        if header and well_formed(header):
+            sampled = is_sampled(header)
+        else:
+            header = ""
+            sampled = random.random() < self._sample_ratio  # noqa: S311 - a sample, not a secret
+        if not sampled or not self._record(call, header):
+            enter_unsampled(Unsampled(header))
 
-    def finish(self, observation: "Observation", call: Call, code: grpc.StatusCode, reason: str = "") -> None:
-        """End the observation; a call that failed leaves a line in the log."""
-        seconds = perf_counter() - observation.started
-        counter = self._by_code.get(code)
-        if counter is None:
-            counter = self._by_code[code] = self._handled.labels(self._rule.service, self._rule.name, code.name)
-        counter.inc()
-        self._seconds.observe(seconds)
+    def finish(self, call: Call, code: grpc.StatusCode, reason: str = "") -> None:
+        """Count the call; one that failed leaves a line in the log."""
+        seconds = call.elapsed_seconds()
+        self._metrics.observe(code, seconds)
         if self._is_stream:
-            self._open_streams.dec()
+            self._metrics.open_streams -= 1
         if code is not grpc.StatusCode.OK:
             self._log_failure(call, code, reason, seconds)
-        span = observation.span
-        if span.is_recording():
-            self._finish_span(span, call, code, reason)
+        if call.span is not None:
+            self._finish_span(call.span, call, code, reason)
 
-    def _span(self, parent: SpanContext | None) -> trace.Span:
-        if parent is None:
-            if random.random() < self._sample_ratio:  # noqa: S311 - a sample, not a secret
-                return self._record(None)
-            return NonRecordingSpan(_random_context(random.getrandbits(128) or 1, UNSAMPLED))
-        if parent.trace_flags.sampled:
-            return self._record(parent)
-        return NonRecordingSpan(parent)
-
-    def _record(self, parent: SpanContext | None) -> trace.Span:
-        context = otel_context.Context()
-        if parent is not None:
-            context = trace.set_span_in_context(NonRecordingSpan(parent), context)
+    def _record(self, call: Call, header: str) -> bool:
+        """Start a span and make it current; False when nobody collects spans."""
+        context = (
+            trace.set_span_in_context(NonRecordingSpan(remote_parent(header)), _NO_CONTEXT) if header else _NO_CONTEXT
+        )
         name = self._rule.method[1:]
         span = self._tracer.start_span(name, context, kind=SpanKind.SERVER, attributes=self._attributes)
-        if span.get_span_context().is_valid:
-            return span
-        # No collector: logs and errors still need an ID.
-        return NonRecordingSpan(_random_context(random.getrandbits(128) or 1, UNSAMPLED))
+        if not span.is_recording():
+            return False
+        call.span = span
+        otel_context.attach(trace.set_span_in_context(span, _NO_CONTEXT))
+        return True
 
     def _finish_span(self, span: trace.Span, call: Call, code: grpc.StatusCode, reason: str) -> None:
         span.set_attribute("rpc.grpc.status_code", code.value[0])
@@ -121,17 +94,3 @@ class MethodTelemetry:
             "duration_ms": round(seconds * 1000, 2),
         }
         logger.log(level, "call failed", extra=fields)
-
-
-class Observation:
-    """A call being observed: its span and when it began."""
-
-    __slots__ = ("span", "started")
-
-    def __init__(self, span: trace.Span) -> None:
-        self.span = span
-        self.started = perf_counter()
-
-
-def _random_context(trace_id: int, flags: TraceFlags) -> SpanContext:
-    return SpanContext(trace_id, random.getrandbits(64) or 1, is_remote=False, trace_flags=flags)
