@@ -46,6 +46,7 @@ def run(settings: StackSettings, prepare: Prepare) -> int:
         return ALREADY_RUNNING
     try:
         proc.become_subreaper()
+        proc.raise_file_limit()
         ended = proc.end_marked(settings.home, None, LEFTOVER_GRACE_SECONDS)
         if ended:
             log.warning("ended %d processes that an earlier start had left behind", ended)

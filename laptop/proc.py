@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import re
+import resource
 import signal
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import psutil
 from laptop.specs import HOME_MARK, NAME_MARK
 
 PR_SET_CHILD_SUBREAPER = 36
+MOST_FILES = 65_536
 LISTENING_TCP = "0A"
 ACCEPTS_CONNECTIONS = 0x10000
 GONE = (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess)
@@ -33,6 +35,13 @@ def become_subreaper() -> None:
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
+
+
+def raise_file_limit() -> None:
+    """Let this process and its descendants open as many files as they may: each stream at the edge takes one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
 def mark_of(pid: int) -> tuple[str, str] | None:

@@ -44,6 +44,7 @@ class Runner:
         """Run until stopped, failed, or, for a one-shot, done. Its dependencies are ready."""
         self._stopping = False
         self._failed_starts = 0
+        ever_ready = False
         while not self._stopping:
             code, was_ready = await self._one_life()
             if self._stopping:
@@ -53,14 +54,16 @@ class Runner:
                 self._to(State.DONE)
                 return
             await self._end_orphans()
+            ever_ready = ever_ready or was_ready
             self._failed_starts = 0 if was_ready else self._failed_starts + 1
             self.problem = self.problem or f"ended with {_describe(code)}"
             log.warning("%s %s", self.spec.name, self.problem)
-            if self.spec.one_shot or self._failed_starts >= MOST_FAILED_STARTS:
+            # What has once been ready is missing only for a while, perhaps until a database is back.
+            if self.spec.one_shot or (self._failed_starts >= MOST_FAILED_STARTS and not ever_ready):
                 self._to(State.FAILED)
                 return
             self._to(State.BACKOFF)
-            await asyncio.sleep(min(FIRST_BACKOFF_SECONDS * 2**self._failed_starts, LONGEST_BACKOFF_SECONDS))
+            await asyncio.sleep(min(FIRST_BACKOFF_SECONDS * 2 ** min(self._failed_starts, 10), LONGEST_BACKOFF_SECONDS))
             if not self._stopping:
                 self.restarts += 1
 
