@@ -23,7 +23,7 @@ from serve_apps.assistant.settings import AssistantSettings
 logger = logging.getLogger(__name__)
 
 # Ports by their distance from the base port.
-HEAD, NODE_MANAGER, OBJECT_MANAGER, AGENT_HTTP, AGENT_GRPC, RUNTIME_ENV_AGENT, METRICS = range(20, 27)
+HEAD, NODE_MANAGER, OBJECT_MANAGER, AGENT_HTTP, AGENT_GRPC, RUNTIME_ENV_AGENT, METRICS, HEAD_METRICS = range(20, 28)
 FIRST_WORKER, LAST_WORKER = 40, 99
 # Ray's sockets lie 60 characters below its folder, and a socket's path has at most 107.
 LONGEST_FOLDER = 40
@@ -64,7 +64,7 @@ class Cluster:
             "RAY_worker_niceness": "0",
             "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
             "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "1",
-            "RAY_COLOR_PREFIX": "0",
+            "DASHBOARD_METRIC_PORT": str(self._settings.base_port + HEAD_METRICS),
         }
 
     def start(self) -> None:

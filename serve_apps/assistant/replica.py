@@ -16,14 +16,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import Gauge
 from protovalidate import Validator
 
-from serve_apps.assistant import loopback
 from serve_apps.assistant.board import REPORT_SECONDS, Board, HeadStore, Report
 from serve_apps.assistant.engines.base import EngineLoad
 from serve_apps.assistant.identity import SidecarIdentity
@@ -68,14 +66,21 @@ class ReplicaServer:
     """
 
     def __init__(
-        self, settings: ReplicaSettings, *, application: str, model: str, capacity: int, load: Callable[[], EngineLoad]
+        self,
+        settings: ReplicaSettings,
+        *,
+        application: str,
+        model: str,
+        capacity: int,
+        load: Callable[[], EngineLoad],
+        board: Board | None = None,
     ) -> None:
         self._settings = settings
         self._application = application
         self._model = model
         self._capacity = capacity
         self._load = load
-        self._board = Board(HeadStore())
+        self._board = board or Board(HeadStore())
         self._stack = AsyncExitStack()
         self._sequence = itertools.count()
         self._streams = OpenStreams()
@@ -87,10 +92,7 @@ class ReplicaServer:
     async def start(self, registrations: Sequence[ServicerRegistration]) -> None:
         """Listen and report. Raises RuntimeError when no port is free."""
         settings = self._settings
-        if settings.host == loopback.HOST:
-            loopback.confine_serve()
-        telemetry = SimpleNamespace(otlp_endpoint=settings.otlp_endpoint, environment=settings.environment)
-        tracer = self._stack.enter_context(tracing(self._application, telemetry))  # type: ignore[arg-type]
+        tracer = self._stack.enter_context(tracing(self._application, settings))  # type: ignore[arg-type]
         metrics = ServerMetrics()
         self._measure(metrics)
         concerns = Concerns(

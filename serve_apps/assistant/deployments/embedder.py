@@ -4,6 +4,7 @@ from pathlib import Path
 
 from serve_apps.assistant.config import EmbedderConfig
 from serve_apps.assistant.embedding import Batcher
+from serve_apps.assistant.loopback import confine_serve
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
 from serve_apps.assistant.servicer import EmbeddingServicer, registration
 
@@ -12,6 +13,7 @@ class Embedder:
     """One replica: the model, a batcher, and a gRPC server."""
 
     def __init__(self, config: EmbedderConfig, folder: Path, settings: ReplicaSettings) -> None:
+        confine_serve(settings.host)
         # Imported in the replica: whoever deploys it needs no torch.
         from serve_apps.assistant.engines.minilm import MiniLm
 

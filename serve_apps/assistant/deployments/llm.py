@@ -7,6 +7,7 @@ from serve_apps.assistant.config import ModelConfig, SimulatedEngineConfig, Vllm
 from serve_apps.assistant.engines.base import Engine
 from serve_apps.assistant.engines.simulated import SimulatedEngine
 from serve_apps.assistant.engines.vllm import VllmEngine
+from serve_apps.assistant.loopback import confine_serve
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
 from serve_apps.assistant.servicer import InferenceServicer, registration
 
@@ -30,6 +31,7 @@ class LanguageModel:
     """One replica: an engine, and a gRPC server that streams its tokens. Ray Serve makes, watches and replaces it."""
 
     def __init__(self, model: ModelConfig, folder: Path | None, settings: ReplicaSettings) -> None:
+        confine_serve(settings.host)
         self._engine = build_engine(model, folder)
         capacity = model.engine.max_running + model.max_queued_requests
         self._servicer = InferenceServicer(

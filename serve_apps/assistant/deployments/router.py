@@ -7,6 +7,7 @@ import random
 from serve_apps.assistant.board import Board, HeadStore
 from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.engines.base import EngineLoad
+from serve_apps.assistant.loopback import confine_serve
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
 from serve_apps.assistant.servicer import RouterServicer, registration
 
@@ -20,6 +21,7 @@ class Router:
     """One replica: the newest reports, and a gRPC server."""
 
     def __init__(self, models: tuple[ModelConfig, ...], settings: ReplicaSettings) -> None:
+        confine_serve(settings.host)
         self._servicer = RouterServicer(models, random.Random())  # noqa: S311 - spreads load, guards nothing
         self._board = Board(HeadStore())
         self._server = ReplicaServer(settings, application="router", model="", capacity=CAPACITY, load=EngineLoad)
