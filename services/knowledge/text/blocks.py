@@ -50,10 +50,17 @@ def _pieces(node: SyntaxTreeNode) -> list[str]:
         case "softbreak" | "hardbreak":
             return [" "]
         case "html_inline":
-            return [" "] if node.content.lower().startswith("<br") else []
+            return _inline_html(node.content)
     if node.children:
         return [piece for child in node.children for piece in _pieces(child)]
     return [node.content] if node.type in {"text", "code_inline", "image"} else []
+
+
+def _inline_html(tag: str) -> list[str]:
+    """A tag within a line shows nothing of its own, but for a line break and an image's description."""
+    if tag.lower().startswith("<br"):
+        return [" "]
+    return [f" {_visible_text(tag)} "] if tag.lower().startswith("<img") else []
 
 
 def _list(node: SyntaxTreeNode, introduction: str) -> list[str]:
