@@ -1,6 +1,6 @@
 """What the orchestrator needs from outside, in the domain's words."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from services.common.context import IdempotencyKey
 from services.orchestrator.answering.passages import Passage
+from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import (
     Citation,
     Conversation,
@@ -21,8 +22,6 @@ from services.orchestrator.domain import (
     TurnState,
     Usage,
 )
-
-Vector = Sequence[float]
 
 
 class Turns(Protocol):
@@ -85,9 +84,14 @@ class Requests(Protocol):
 class Work(Protocol):
     """One transaction; leaving without commit rolls back."""
 
-    turns: Turns
-    proposals: Proposals
-    requests: Requests
+    @property
+    def turns(self) -> Turns: ...
+
+    @property
+    def proposals(self) -> Proposals: ...
+
+    @property
+    def requests(self) -> Requests: ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -151,7 +155,7 @@ class Sessions(Protocol):
     async def link_ticket(self, conversation_id: str, ticket: "OpenedTicket") -> None:
         """Link a ticket; linking it again changes nothing."""
 
-    def watch(self, conversation_id: str, from_offset: int, turn_id: str) -> AsyncIterator["TurnEvent"]:
+    def watch(self, conversation_id: str, from_offset: int, turn_id: str) -> AsyncGenerator["TurnEvent", None]:
         """The events of one turn after an offset, as they happen; the caller closes the iterator."""
 
 
@@ -291,5 +295,5 @@ class Models(Protocol):
     async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
         """How likely each target is after its context. Raises ModelOverloaded, ModelUnavailable."""
 
-    def write(self, route: Route, prompt: Prompt) -> AsyncIterator[Piece]:
+    def write(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         """Write an answer piece by piece; closing the iterator frees the engine's slot."""

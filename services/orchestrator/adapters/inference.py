@@ -1,8 +1,9 @@
 """Models and embedder of the inference application."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import grpc.aio
+import numpy as np
 
 from deskmesh.inference.v1 import (
     chat_pb2,
@@ -14,10 +15,12 @@ from deskmesh.inference.v1 import (
     router_service_pb2_grpc,
 )
 from services.orchestrator.adapters.remote import translated
+from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import Usage
-from services.orchestrator.ports import Likelihoods, Piece, Prompt, Route, Vector
+from services.orchestrator.ports import Likelihoods, Piece, Prompt, Route
 
 REPLICA = "x-deskmesh-replica"
+MODEL = "x-deskmesh-model"
 ROUTE_SECONDS = 5.0
 EMBED_SECONDS = 15.0
 SCORE_SECONDS = 30.0
@@ -38,7 +41,7 @@ class EmbedderClient:
             request = embedding_service_pb2.EmbedRequest(texts=texts[start : start + TEXTS_A_CALL])
             with translated():
                 answered = await self._stub.Embed(request, timeout=EMBED_SECONDS)
-            vectors.extend(tuple(embedding.values) for embedding in answered.embeddings)
+            vectors.extend(np.array(embedding.values, dtype=np.float32) for embedding in answered.embeddings)
         return vectors
 
 
@@ -82,7 +85,7 @@ class ModelsClient:
             usage += _usage(answered.usage)
         return Likelihoods(tuple(scores), usage)
 
-    async def write(self, route: Route, prompt: Prompt) -> AsyncIterator[Piece]:
+    async def write(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         request = inference_service_pb2.ChatRequest(
             model=route.model,
             messages=[
@@ -106,7 +109,8 @@ class ModelsClient:
 
 
 def _to(route: Route) -> tuple[tuple[str, str], ...]:
-    return ((REPLICA, route.replica),) if route.replica else ()
+    named = ((MODEL, route.model),)
+    return (*named, (REPLICA, route.replica)) if route.replica else named
 
 
 def _usage(usage: chat_pb2.Usage) -> Usage:

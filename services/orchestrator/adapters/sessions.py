@@ -1,6 +1,6 @@
 """Conversations of the sessions service."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import grpc.aio
 
@@ -116,7 +116,7 @@ class SessionsClient:
         with translated():
             await self._stub.LinkTicket(request, timeout=CALL_SECONDS)
 
-    async def watch(self, conversation_id: str, from_offset: int, turn_id: str) -> AsyncIterator[TurnEvent]:
+    async def watch(self, conversation_id: str, from_offset: int, turn_id: str) -> AsyncGenerator[TurnEvent, None]:
         request = conversation_service_pb2.WatchRequest(conversation_id=conversation_id, from_offset=from_offset)
         call = self._stub.Watch(request)
         try:

@@ -9,7 +9,9 @@ from services.orchestrator.answering.lexicon import words
 _NUMBER = re.compile(r"[£$€]?\d+(?:[.,:]\d+)*\s?%?")
 _SPELLED = {
     word: str(number)
-    for number, word in enumerate("zero one two three four five six seven eight nine ten eleven twelve".split())
+    for number, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    )
 }
 # "One" and "no one" are rarely counts.
 _SPELLED.pop("one")

@@ -78,7 +78,8 @@ _REACH = (
 )
 _PERSON = re.compile(
     rf"\b{_REACH}\b.{{0,60}}\b{_PEOPLE}\b|^\W*(?:(?:live|real|human|support) )*(?:agent|human|person|operator"
-    rf"|representative)(?: please| pls)?\W*$|\bno more bots?\b|\bnot? (?:a )?(?:bot|robot|machine)\b.{{0,60}}\b{_PEOPLE}\b"
+    rf"|representative)(?: please| pls)?\W*$|\bno more bots?\b"
+    rf"|\bnot? (?:a )?(?:bot|robot|machine)\b.{{0,60}}\b{_PEOPLE}\b"
     rf"|\b(?:colleagues?|{_PEOPLE})\b.{{0,40}}\btake over\b|\b(?:real|live|actual) (?:person|human|agent|employee)\b",
     re.IGNORECASE,
 )
@@ -130,8 +131,9 @@ def reply_of(message: str) -> bool | None:
 
 
 _ASKED_FOR = re.compile(
-    r"^.*?\b(?:tickets?|case|complaint|issue|request|officially|formally)\b(?: (?:for (?:me|us)|please|pls|with (?:you|your team)"
-    r"|for (?:the|your) team))*\W*(?:to (?:look (?:at|into)|check)|about|regarding|concerning|on|that|because|for|:|-|,)*\s*",
+    r"^.*?\b(?:tickets?|case|complaint|issue|request|officially|formally)\b"
+    r"(?: (?:for (?:me|us)|please|pls|with (?:you|your team)|for (?:the|your) team))*\W*"
+    r"(?:to (?:look (?:at|into)|check)|about|regarding|concerning|on|that|because|for|:|-|,)*\s*",
     re.IGNORECASE | re.DOTALL,
 )
 _SUBJECT_LENGTH = 120

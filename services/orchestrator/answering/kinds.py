@@ -57,8 +57,8 @@ _HAS: dict[Kind, re.Pattern[str]] = {
         r"[£$€]\s?\d|\b\d+(?:\.\d+)? ?%|\bfree\b|\bno charge\b|\bprices?\b|\bnothing\b|\brefunds?\b", re.I
     ),
     Kind.TIME: re.compile(
-        rf"\d\d?:\d\d|{_MONTH}|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|\b{_NUMBER} {_UNIT}\b|\bwhen\b|\bafter\b|\bbefore\b"
-        r"|\bday\b|\buntil\b",
+        rf"\d\d?:\d\d|{_MONTH}|\b(?:Mon|Tues|Wednes|Thurs|Fri|Satur|Sun)day|\b{_NUMBER} {_UNIT}\b|\bwhen\b"
+        r"|\bafter\b|\bbefore\b|\bday\b|\buntil\b",
         re.I,
     ),
     Kind.NUMBER: re.compile(rf"\b{_NUMBER}\b|\d", re.I),

@@ -14,14 +14,22 @@ _SUFFIXES = ("ations", "ation", "ingly", "edly", "ings", "ing", "ies", "ied", "e
 _SHORTEST_STEM = 3
 
 # Words that say nothing about what a question is about.
+# fmt: off
 _STOP = frozenset(
-    """a an the and or but if of to in on at for from by with as is are was were be been being am do does did done doing
-    have has had having i me my mine you your yours he him his she her it its we us our they them their this that these
-    those what which who whom whose when where why how can could will would shall should may might must not no nor so
-    than then too very just about into over under again there here up out off down any some all much many more most
-    im ive id dont cant wont doesnt didnt isnt wasnt havent hasnt whats hows u ur pls please hi hello hey get got
-    really still also like need want know tell say said thing things way one long""".split()
+    (
+        "a", "an", "the", "and", "or", "but", "if", "of", "to", "in", "on", "at", "for", "from", "by", "with", "as",
+        "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "done", "doing", "have",
+        "has", "had", "having", "i", "me", "my", "mine", "you", "your", "yours", "he", "him", "his", "she", "her",
+        "it", "its", "we", "us", "our", "they", "them", "their", "this", "that", "these", "those", "what", "which",
+        "who", "whom", "whose", "when", "where", "why", "how", "can", "could", "will", "would", "shall", "should",
+        "may", "might", "must", "not", "no", "nor", "so", "than", "then", "too", "very", "just", "about", "into",
+        "over", "under", "again", "there", "here", "up", "out", "off", "down", "any", "some", "all", "much", "many",
+        "more", "most", "im", "ive", "id", "dont", "cant", "wont", "doesnt", "didnt", "isnt", "wasnt", "havent",
+        "hasnt", "whats", "hows", "u", "ur", "pls", "please", "hi", "hello", "hey", "get", "got", "really", "still",
+        "also", "like", "need", "want", "know", "tell", "say", "said", "thing", "things", "way", "one", "long",
+    )
 )
+# fmt: on
 
 
 def words(text: str) -> list[str]:

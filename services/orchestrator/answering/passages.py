@@ -28,7 +28,7 @@ class Passage:
 class Sentence:
     """One quotable sentence; `text` stands in its passage verbatim, apart from white space.
 
-    `position` counts the passage's sentences from 0. `paragraph` counts its blocks from 0: a paragraph, a list or a table.
+    `position` counts the passage's sentences from 0, `paragraph` its paragraphs, items of lists and rows of tables.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""Which sentences answer a question: words, meaning, the kind of answer, and the model's likelihood, weighed together.
+"""Which passage answers a question, and which of its sentences: words, meaning, kind of answer, the model's likelihood.
 
 The weights were found on the questions of `demo/questions/golden.jsonl`; docs/adr/0004 has the figures for each part.
 """
@@ -6,34 +6,44 @@ The weights were found on the questions of `demo/questions/golden.jsonl`; docs/a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from services.orchestrator.answering.kinds import answers_kind, kind_of
+import numpy as np
+from numpy.typing import NDArray
+
+from services.orchestrator.answering.kinds import Kind, answers_kind, kind_of
 from services.orchestrator.answering.lexicon import Rarity, translations, words
 from services.orchestrator.answering.passages import Passage, Sentence
 
-Vector = Sequence[float]
+Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each part says; similarities are -1 to 1, overlaps and kind 0 to 1, likelihoods mean natural logs."""
+    """How much each part says; cosines are -1 to 1, overlaps and kind 0 to 1, likelihoods mean natural logs.
 
-    sentence_similarity: float = 1.0
-    sentence_in_context_similarity: float = 1.0
-    passage_similarity: float = 1.0
-    translated_sentence_similarity: float = 0.5
-    translated_sentence_in_context_similarity: float = 0.5
-    translated_passage_similarity: float = 0.5
-    passage_overlap: float = 0.6
-    translated_passage_overlap: float = 0.4
-    sentence_overlap: float = 0.3
-    translated_sentence_overlap: float = 0.2
+    A passage is chosen first, then sentences within it.
+    """
+
+    passage_cosine: float = 1.0
+    passage_cosine_translated: float = 1.0
+    passage_overlap: float = 0.5
+    passage_overlap_translated: float = 0.4
     heading_overlap: float = 0.2
-    translated_heading_overlap: float = 0.2
-    kind: float = 0.2
-    likelihood: float = 0.5
+    heading_overlap_translated: float = 0.2
+    # Of the passage's likeliest sentence.
+    passage_likelihood: float = 0.15
+
+    sentence_cosine: float = 1.0
+    sentence_cosine_translated: float = 0.5
+    sentence_overlap: float = 0.3
+    sentence_overlap_translated: float = 0.2
+    kind: float = 0.8
+    sentence_likelihood: float = 0.3
 
 
 WEIGHTS = Weights()
+
+# How much unlikelier than its likeliest fellows a sentence is taken to be that the model was not asked about.
+UNASKED = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,18 +64,32 @@ class PassageVectors:
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A sentence and how well it answers; only the order of `score` means something within one question.
-
-    `similarity` is the larger cosine of the question, as asked or translated, and the sentence behind its heading.
-    `overlap` is the larger share of the question's words, as asked or translated, that the passage has.
-    """
+class Scored:
+    """A sentence and how well it answers among the sentences of its passage."""
 
     sentence: Sentence
     score: float
+    likelihood: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A passage and how well it answers, with its sentences, the best first. Only the order of scores means something.
+
+    `similarity` is the larger cosine of the passage and the question as asked or translated; `overlap` the larger share
+    of the question's words, as asked or translated, that the passage has.
+    """
+
+    passage: Passage
+    score: float
     similarity: float
     overlap: float
-    likelihood: float | None = None
+    sentences: tuple[Scored, ...]
+
+    @property
+    def likelihood(self) -> float | None:
+        """The largest of its sentences; None when the model was not asked."""
+        return max((one.likelihood for one in self.sentences if one.likelihood is not None), default=None)
 
 
 def passage_text(passage: Passage) -> str:
@@ -88,66 +112,103 @@ def likelihood_target(question: str) -> str:
     return " " + " ".join(question.split())
 
 
+@dataclass(frozen=True)
+class _Question:
+    text: str
+    vectors: Vectors
+    asked: list[str]
+    translated: list[str]
+    kind: Kind
+
+
 def rank(
     question: str,
     vectors: Vectors,
-    sentences: Sequence[Sentence],
+    sentences: Mapping[Passage, Sequence[Sentence]],
     known: Mapping[str, PassageVectors],
     weights: Weights = WEIGHTS,
 ) -> list[Candidate]:
-    """All sentences, the likeliest answer first, before the model was asked. `known` has vectors by passage identifier."""
-    passages = list({sentence.passage.id: sentence.passage for sentence in sentences}.values())
-    asked, translated = words(question), words(" ".join(translations(question)))
-    bodies = {passage.id: words(f"{passage.article_title} {passage.heading} {passage.text}") for passage in passages}
+    """The passages, the likeliest answer first, before the model was asked. `known` is by passage identifier."""
+    asked = _Question(question, vectors, words(question), words(" ".join(translations(question))), kind_of(question))
+    bodies = {passage.id: words(f"{passage.article_title} {passage.heading} {passage.text}") for passage in sentences}
     rarity = Rarity.of(bodies.values())
-    kind = kind_of(question)
-    base: dict[str, tuple[float, float]] = {}
-    for passage in passages:
-        body, heading = bodies[passage.id], words(passage.heading)
-        overlap, translated_overlap = rarity.overlap(asked, body), rarity.overlap(translated, body)
-        vector = known[passage.id].passage
-        base[passage.id] = (
-            weights.passage_similarity * cosine(vectors.asked, vector)
-            + weights.translated_passage_similarity * cosine(vectors.translated, vector)
-            + weights.passage_overlap * overlap
-            + weights.translated_passage_overlap * translated_overlap
-            + weights.heading_overlap * rarity.overlap(asked, heading)
-            + weights.translated_heading_overlap * rarity.overlap(translated, heading),
-            max(overlap, translated_overlap),
-        )
     candidates = []
-    for sentence in sentences:
-        passage_score, passage_overlap = base[sentence.passage.id]
-        alone = known[sentence.passage.id].sentences[sentence.position]
-        context = known[sentence.passage.id].sentences_in_context[sentence.position]
-        said = words(sentence.text)
-        similarity = cosine(vectors.asked, context)
-        translated_similarity = cosine(vectors.translated, context)
+    for passage, split in sentences.items():
+        body, heading, vector = bodies[passage.id], words(passage.heading), known[passage.id].passage
+        cosines = cosine(vectors.asked, vector), cosine(vectors.translated, vector)
+        overlaps = rarity.overlap(asked.asked, body), rarity.overlap(asked.translated, body)
         score = (
-            passage_score
-            + weights.sentence_similarity * cosine(vectors.asked, alone)
-            + weights.sentence_in_context_similarity * similarity
-            + weights.translated_sentence_similarity * cosine(vectors.translated, alone)
-            + weights.translated_sentence_in_context_similarity * translated_similarity
-            + weights.sentence_overlap * rarity.overlap(asked, said)
-            + weights.translated_sentence_overlap * rarity.overlap(translated, said)
-            + weights.kind * answers_kind(kind, sentence.text)
+            weights.passage_cosine * cosines[0]
+            + weights.passage_cosine_translated * cosines[1]
+            + weights.passage_overlap * overlaps[0]
+            + weights.passage_overlap_translated * overlaps[1]
+            + weights.heading_overlap * rarity.overlap(asked.asked, heading)
+            + weights.heading_overlap_translated * rarity.overlap(asked.translated, heading)
         )
-        candidates.append(Candidate(sentence, score, max(similarity, translated_similarity), passage_overlap))
+        scored = tuple(
+            sorted(
+                (_score(asked, sentence, known[passage.id], rarity, weights) for sentence in split),
+                key=lambda one: -one.score,
+            )
+        )
+        if scored:
+            candidates.append(Candidate(passage, score, max(cosines), max(overlaps), scored))
     return sorted(candidates, key=lambda candidate: -candidate.score)
 
 
+def _score(question: _Question, sentence: Sentence, known: PassageVectors, rarity: Rarity, weights: Weights) -> Scored:
+    alone, context = known.sentences[sentence.position], known.sentences_in_context[sentence.position]
+    vectors, said = question.vectors, words(sentence.text)
+    return Scored(
+        sentence,
+        weights.sentence_cosine * (cosine(vectors.asked, alone) + cosine(vectors.asked, context))
+        + weights.sentence_cosine_translated * (cosine(vectors.translated, alone) + cosine(vectors.translated, context))
+        + weights.sentence_overlap * rarity.overlap(question.asked, said)
+        + weights.sentence_overlap_translated * rarity.overlap(question.translated, said)
+        + weights.kind * answers_kind(question.kind, sentence.text),
+    )
+
+
+def worth_asking(candidates: Sequence[Candidate], most: int) -> list[Sentence]:
+    """The sentences that the model should be asked about: all of the best passages, as many passages as fit."""
+    chosen: list[Sentence] = []
+    for candidate in candidates:
+        if len(chosen) + len(candidate.sentences) > most:
+            return chosen or [one.sentence for one in candidate.sentences[:most]]
+        chosen.extend(one.sentence for one in candidate.sentences)
+    return chosen
+
+
 def with_likelihoods(
-    candidates: Sequence[Candidate], likelihoods: Sequence[float], weights: Weights = WEIGHTS
+    candidates: Sequence[Candidate], likelihoods: Mapping[tuple[str, int], float], weights: Weights = WEIGHTS
 ) -> list[Candidate]:
-    """The first candidates ordered anew by what the model says of them; those it was not asked about stay behind."""
-    asked = [
-        replace(candidate, score=candidate.score + weights.likelihood * likelihood, likelihood=likelihood)
-        for candidate, likelihood in zip(candidates, likelihoods, strict=False)
-    ]
-    return sorted(asked, key=lambda candidate: -candidate.score) + list(candidates[len(asked) :])
+    """The candidates ordered anew by what the model says, by `Sentence.key`; those not asked about stay behind."""
+    asked: list[Candidate] = []
+    unasked: list[Candidate] = []
+    for candidate in candidates:
+        known = [likelihoods[key] for one in candidate.sentences if (key := one.sentence.key) in likelihoods]
+        if not known:
+            unasked.append(candidate)
+            continue
+        assumed = min(known) - UNASKED
+        sentences = [
+            replace(
+                one,
+                score=one.score + weights.sentence_likelihood * likelihoods.get(one.sentence.key, assumed),
+                likelihood=likelihoods.get(one.sentence.key),
+            )
+            for one in candidate.sentences
+        ]
+        asked.append(
+            replace(
+                candidate,
+                score=candidate.score + weights.passage_likelihood * max(known),
+                sentences=tuple(sorted(sentences, key=lambda one: -one.score)),
+            )
+        )
+    return sorted(asked, key=lambda candidate: -candidate.score) + unasked
 
 
 def cosine(one: Vector, other: Vector) -> float:
     """The cosine of two vectors of length one."""
-    return sum(a * b for a, b in zip(one, other, strict=True))
+    return float(np.dot(one, other))

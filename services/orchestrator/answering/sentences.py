@@ -4,7 +4,7 @@ import re
 
 from services.orchestrator.answering.passages import Passage, Sentence
 
-# A full stop ends a sentence when white space and the start of another follow, unless an abbreviation or initial precedes.
+# A full stop ends a sentence when the start of another follows, unless an abbreviation or initial precedes.
 _END = re.compile(r"(?<=[.!?])[\"'”’)]*\s+(?=[\"'“‘(]?[A-Z0-9£$€])")
 _ABBREVIATION = re.compile(
     r"(?:\b(?:e\.g|i\.e|etc|approx|incl|excl|max|min|no|nos|vs|Mr|Mrs|Ms|Dr|St|Ltd|Inc|Co)|\b[A-Z])\.$"

@@ -3,15 +3,25 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from services.orchestrator.answering.intents import Examples, Nearest, load_examples, nearest
 from services.orchestrator.answering.passages import Passage, Sentence
-from services.orchestrator.answering.ranking import PassageVectors, in_context, passage_text
+from services.orchestrator.answering.ranking import PassageVectors, Vector, in_context, passage_text
 from services.orchestrator.answering.sentences import split_passage
-from services.orchestrator.ports import Embedder, Vector
+from services.orchestrator.ports import Embedder
 
 # About 25 KiB a passage.
 PASSAGES_KEPT = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """Sentences by passage, vectors by passage identifier, and how many passages had to be embedded."""
+
+    sentences: dict[Passage, list[Sentence]]
+    vectors: dict[str, PassageVectors]
+    learned: int
 
 
 class PassageMemory:
@@ -22,21 +32,21 @@ class PassageMemory:
         self._capacity = capacity
         self._kept: OrderedDict[str, tuple[list[Sentence], PassageVectors]] = OrderedDict()
 
-    async def recall(self, passages: Sequence[Passage]) -> tuple[list[Sentence], dict[str, PassageVectors], int]:
-        """Sentences of all passages, vectors by passage identifier, and how many passages were embedded anew."""
+    async def recall(self, passages: Sequence[Passage]) -> "Recalled":
+        """What is known of the passages; what is not yet is embedded now."""
         missing = [passage for passage in passages if passage.id not in self._kept]
         if missing:
             await self._learn(missing)
-        sentences: list[Sentence] = []
+        sentences: dict[Passage, list[Sentence]] = {}
         vectors: dict[str, PassageVectors] = {}
         for passage in passages:
             known, vectors[passage.id] = self._kept[passage.id]
             self._kept.move_to_end(passage.id)
             # The kept sentences belong to the passage as it was found then; ranks and similarity are of this question.
-            sentences.extend(Sentence(one.text, passage, one.position, one.paragraph) for one in known)
+            sentences[passage] = [Sentence(one.text, passage, one.position, one.paragraph) for one in known]
         while len(self._kept) > self._capacity:
             self._kept.popitem(last=False)
-        return sentences, vectors, len(missing)
+        return Recalled(sentences, vectors, len(missing))
 
     async def _learn(self, passages: Sequence[Passage]) -> None:
         split = [split_passage(passage) for passage in passages]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 
 from services.common.clock import Clock
@@ -86,7 +87,7 @@ def traceparent() -> str:
     return f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}" if span.trace_id else ""
 
 
-def context_of(header: str) -> trace.Context | None:
+def context_of(header: str) -> Context | None:
     """The context that a kept header stands for, so that a turn's spans join the call that began it."""
     parts = header.split("-")
     if len(parts) != 4:

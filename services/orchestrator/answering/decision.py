@@ -1,0 +1,133 @@
+"""What to do with a message. Code decides, so nothing that a message says can change the rules."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from services.orchestrator.answering.intents import Intent, Nearest, told_by_words
+from services.orchestrator.answering.lexicon import words
+from services.orchestrator.answering.ranking import Candidate
+
+
+class Action(StrEnum):
+    """What the assistant does."""
+
+    ANSWER = "answer"
+    HANDOFF = "handoff"
+    OFFER_REQUESTED = "offer_requested"
+    OFFER_UNKNOWN = "offer_unknown"
+    CLARIFY = "clarify"
+    OFF_TOPIC = "off_topic"
+    GREETING = "greeting"
+    THANKS = "thanks"
+    FEELINGS = "feelings"
+    GOODBYE = "goodbye"
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """Cosines from which on something is believed; found on the demo's `decisions.jsonl` and golden questions."""
+
+    wish: float = 0.62
+    small_talk: float = 0.60
+    vague: float = 0.50
+    elsewhere: float = 0.47
+    # A message of more words that mean something is no longer vague.
+    vague_words: int = 2
+
+    def of(self, intent: Intent) -> float:
+        """The cosine from which on a message has the intent."""
+        match intent:
+            case Intent.VAGUE:
+                return self.vague
+            case Intent.ELSEWHERE:
+                return self.elsewhere
+            case Intent.PERSON | Intent.TICKET | Intent.INSTRUCTION:
+                return self.wish
+            case _:
+                return self.small_talk
+
+
+THRESHOLDS = Thresholds()
+
+_ACTIONS = {
+    Intent.PERSON: Action.HANDOFF,
+    Intent.TICKET: Action.OFFER_REQUESTED,
+    Intent.INSTRUCTION: Action.OFF_TOPIC,
+    Intent.ELSEWHERE: Action.OFF_TOPIC,
+    Intent.VAGUE: Action.CLARIFY,
+    Intent.GREETING: Action.GREETING,
+    Intent.THANKS: Action.THANKS,
+    Intent.FEELINGS: Action.FEELINGS,
+    Intent.GOODBYE: Action.GOODBYE,
+}
+
+
+def understand(message: str, near: Nearest, thresholds: Thresholds = THRESHOLDS) -> Action | None:
+    """What to do by the message alone; None when it is a question that the help centre may answer."""
+    told = told_by_words(message)
+    if told is not None:
+        return _ACTIONS[told]
+    says = len(words(message))
+    if not says:
+        return Action.CLARIFY
+    intent, similarity = near.intent, near.similarities[near.intent]
+    if intent is Intent.QUESTION or similarity < thresholds.of(intent):
+        return None
+    if intent is Intent.VAGUE and says > thresholds.vague_words:
+        return None
+    return _ACTIONS[intent]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What speaks for the help centre knowing the answer: the best candidates' figures, see `ranking.Candidate`.
+
+    `gain` is how much likelier the model finds the question after the likeliest sentence than after none, in mean
+    natural logs; None when the model was not asked.
+    """
+
+    similarity: float
+    overlap: float
+    gain: float | None = None
+
+    @classmethod
+    def of(cls, candidates: Sequence[Candidate], unprompted: float | None) -> "Evidence":
+        """From the ranked candidates; `unprompted` is the question's likelihood after no sentence."""
+        if not candidates:
+            return cls(-1.0, 0.0)
+        best = candidates[0]
+        gain = best.likelihood - unprompted if best.likelihood is not None and unprompted is not None else None
+        return cls(best.similarity, best.overlap, gain)
+
+    @property
+    def strength(self) -> float:
+        """One number; answers begin at `ANSWER_FROM`."""
+        return self.similarity + 0.5 * self.overlap + (0.2 * self.gain if self.gain is not None else 0.0)
+
+
+ANSWER_FROM = 0.60
+
+
+def is_answerable(evidence: Evidence) -> bool:
+    """True when the best sentence is near enough to the question to be its answer."""
+    return evidence.strength >= ANSWER_FROM
+
+
+_FOLLOW_UP = re.compile(r"^\W*(?:and|but|or|what about|how about|what if|same for|also|then)\b", re.IGNORECASE)
+_FOLLOW_UP_WORDS = 8
+_SHORT_QUESTION_WORDS = 3
+
+
+def standalone(message: str, earlier: Sequence[str]) -> str:
+    """The message with the customer's message before it in front, when it makes no sense alone: "and to Ireland?"."""
+    count = len(message.split())
+    follows = bool(_FOLLOW_UP.search(message)) and count <= _FOLLOW_UP_WORDS
+    short = count <= _SHORT_QUESTION_WORDS and message.rstrip().endswith("?")
+    return f"{earlier[-1]} {message}" if earlier and (follows or short) else message
+
+
+def topics(titles: Sequence[str], most: int = 3) -> list[str]:
+    """The titles of the nearest articles, each once, nearest first."""
+    return list(dict.fromkeys(titles))[:most]

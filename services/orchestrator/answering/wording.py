@@ -1,0 +1,67 @@
+"""Puts an answer together from sentences of the passages, with a marker behind each for the passage it stands in."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.orchestrator.answering.grounding import is_quoted
+from services.orchestrator.answering.passages import Passage
+from services.orchestrator.answering.ranking import Candidate
+
+# Two sentences are quoted when the better one leads by less, see docs/adr/0004.
+CLEAR_LEAD = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A sentence of an answer and the passage it rests on."""
+
+    text: str
+    passage: Passage
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part with its marker, as it goes out; `first` is true when its passage was not cited before."""
+
+    text: str
+    number: int
+    passage: Passage
+    first: bool
+
+
+def quotation(candidates: Sequence[Candidate], clear_lead: float = CLEAR_LEAD) -> list[Part]:
+    """The sentence of the best passage that answers, or its best two, in their order, when neither leads clearly.
+
+    What is not verbatim in its passage is left out. Empty when there is no candidate.
+    """
+    if not candidates:
+        return []
+    best = candidates[0]
+    chosen = [best.sentences[0]]
+    if len(best.sentences) > 1 and best.sentences[0].score - best.sentences[1].score < clear_lead:
+        chosen.append(best.sentences[1])
+    chosen.sort(key=lambda one: one.sentence.position)
+    return [
+        Part(one.sentence.text, best.passage) for one in chosen if is_quoted(one.sentence.text, [best.passage.text])
+    ]
+
+
+class Markers:
+    """Numbers the passages of an answer in the order in which they are cited."""
+
+    def __init__(self) -> None:
+        self._passages: list[Passage] = []
+
+    @property
+    def passages(self) -> tuple[Passage, ...]:
+        """The cited passages; the marker [1] stands for the first."""
+        return tuple(self._passages)
+
+    def mark(self, part: Part) -> Piece:
+        """The part as it goes out, a space in front of all but the answer's first."""
+        first = part.passage.id not in {passage.id for passage in self._passages}
+        before = " " if self._passages else ""
+        if first:
+            self._passages.append(part.passage)
+        number = 1 + next(n for n, passage in enumerate(self._passages) if passage.id == part.passage.id)
+        return Piece(f"{before}{part.text} [{number}]", number, part.passage, first)

@@ -1,0 +1,66 @@
+"""Wires the orchestrator."""
+
+from contextlib import AsyncExitStack
+from functools import partial
+
+from opentelemetry import trace
+
+from deskmesh.orchestrator.v1 import orchestrator_service_pb2_grpc
+from services.common.ids import new_id
+from services.common.server import Platform, ServicerRegistration
+from services.orchestrator.adapters.inference import EmbedderClient, ModelsClient
+from services.orchestrator.adapters.knowledge import KnowledgeClient
+from services.orchestrator.adapters.sessions import SessionsClient
+from services.orchestrator.adapters.sql import SqlTurnQueue, SqlWork
+from services.orchestrator.adapters.tickets import TicketsClient
+from services.orchestrator.servicer import OrchestratorServicer
+from services.orchestrator.settings import OrchestratorSettings
+from services.orchestrator.usecases import TurnService
+from services.orchestrator.workers import Limits, Workers
+from services.orchestrator.workflow.memory import IntentMemory, PassageMemory
+from services.orchestrator.workflow.services import Services
+from services.orchestrator.workflow.turn import Workflow
+
+
+async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) -> list[ServicerRegistration]:
+    """Build the servicer, and the workers that run with it."""
+    settings, channels = platform.settings, platform.channels
+    inference = channels.channel(settings.inference_address, "inference")
+    embedder = EmbedderClient(inference)
+    services = Services(
+        sessions=SessionsClient(channels.channel(settings.sessions_address, "sessions")),
+        tickets=TicketsClient(channels.channel(settings.tickets_address, "tickets")),
+        knowledge=KnowledgeClient(channels.channel(settings.knowledge_address, "knowledge")),
+        embedder=embedder,
+        models=ModelsClient(inference),
+        memory=PassageMemory(embedder),
+    )
+    work_for = partial(SqlWork, platform.sessionmaker)
+    queue = SqlTurnQueue(platform.sessionmaker)
+    tracer = trace.get_tracer("deskmesh")
+    limits = Limits(
+        concurrent_turns=settings.concurrent_turns,
+        lease_seconds=settings.lease_seconds,
+        turn_seconds=settings.turn_seconds,
+    )
+    workers = await stack.enter_async_context(
+        Workers(
+            new_id("wrk"),
+            queue,
+            Workflow(services, IntentMemory(embedder), work_for),
+            services.sessions,
+            work_for,
+            platform.clock,
+            tracer,
+            limits,
+            platform.draining,
+        )
+    )
+    turns = TurnService(
+        work_for, queue, services.sessions, workers, platform.clock, tracer, settings.maximum_waiting_turns
+    )
+    return [
+        ServicerRegistration(
+            orchestrator_service_pb2_grpc.add_OrchestratorServiceServicer_to_server, OrchestratorServicer(turns)
+        )
+    ]

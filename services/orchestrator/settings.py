@@ -1,0 +1,21 @@
+"""What the orchestrator is told from outside."""
+
+from pydantic import Field
+
+from services.common.settings import ServiceSettings
+
+
+class OrchestratorSettings(ServiceSettings):
+    """Read from `DESKMESH_*`."""
+
+    sessions_address: str
+    tickets_address: str
+    knowledge_address: str
+    inference_address: str
+
+    # Turns this process works on at a time, and turns of all processes that may wait before messages are refused.
+    concurrent_turns: int = Field(default=4, ge=1)
+    maximum_waiting_turns: int = Field(default=64, ge=1)
+    turn_seconds: float = Field(default=60.0, gt=0)
+    # A turn whose worker says nothing for so long is taken up by another.
+    lease_seconds: float = Field(default=6.0, gt=0)

@@ -1,0 +1,92 @@
+"""Finds the passage and the sentences that answer: by meaning and words, then by the model's likelihood."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from services.common.errors import Unavailable
+from services.orchestrator.answering.decision import Evidence
+from services.orchestrator.answering.passages import Passage, Sentence
+from services.orchestrator.answering.ranking import (
+    Candidate,
+    likelihood_context,
+    likelihood_target,
+    rank,
+    with_likelihoods,
+    worth_asking,
+)
+from services.orchestrator.ports import Likelihoods, Route
+from services.orchestrator.workflow.gather import Reading
+from services.orchestrator.workflow.record import Recorder
+from services.orchestrator.workflow.services import Services
+
+# Each costs the model about 50 tokens; docs/adr/0004 has what more of them bring.
+SENTENCES_ASKED = 12
+SCORE_SECONDS = 12.0
+NO_CONTEXT = "Question:"
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """The candidates, the likeliest answer first, and what speaks for it."""
+
+    candidates: list[Candidate]
+    evidence: Evidence
+
+
+async def choose_model(conversation_id: str, services: Services, record: Recorder) -> Route | None:
+    """The model of this turn; None when none is ready, so that the turn does without. Raises ModelOverloaded."""
+    async with record.step("route") as notes:
+        try:
+            route = await services.models.route(conversation_id)
+        except Unavailable as error:
+            notes.error_reason = error.reason
+            return None
+        notes.model = route.model
+        notes.details["reason"] = route.reason
+        notes.details["replica"] = route.replica
+        return route
+
+
+async def rank_sentences(
+    reading: Reading, passages: Sequence[Passage], route: Route | None, services: Services, record: Recorder
+) -> Ranked:
+    """The sentences of the passages in the order in which they answer. Raises ModelOverloaded."""
+    async with record.step("rank") as notes:
+        recalled = await services.memory.recall(passages)
+        candidates = rank(reading.question, reading.vectors, recalled.sentences, recalled.vectors)
+        notes.details["passages"] = str(len(candidates))
+        notes.details["passages_embedded"] = str(recalled.learned)
+    if route is None or not candidates:
+        return Ranked(candidates, Evidence.of(candidates, None))
+    asked = worth_asking(candidates, SENTENCES_ASKED)
+    likelihoods = await _ask(reading.question, asked, route, services, record)
+    if likelihoods is None:
+        return Ranked(candidates, Evidence.of(candidates, None))
+    *scores, unprompted = likelihoods.scores
+    by_sentence = {sentence.key: score for sentence, score in zip(asked, scores, strict=True)}
+    candidates = with_likelihoods(candidates, by_sentence)
+    return Ranked(candidates, Evidence.of(candidates, unprompted))
+
+
+async def _ask(
+    question: str, sentences: Sequence[Sentence], route: Route, services: Services, record: Recorder
+) -> Likelihoods | None:
+    """How likely the question is after each sentence and, last, after none; None when the model fails to say."""
+    target = likelihood_target(question)
+    contexts = [*(likelihood_context(sentence) for sentence in sentences), NO_CONTEXT]
+    async with record.step("score") as notes:
+        notes.model = route.model
+        notes.versions["prompt"] = "likelihood/1"
+        try:
+            async with asyncio.timeout(SCORE_SECONDS):
+                answered = await services.models.score(route, [(context, target) for context in contexts])
+        except Unavailable as error:
+            notes.error_reason = error.reason
+            return None
+        except TimeoutError:
+            notes.error_reason = "DEADLINE_EXCEEDED"
+            return None
+        notes.usage = answered.usage
+        notes.details["sentences"] = str(len(sentences))
+        return answered

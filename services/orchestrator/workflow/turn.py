@@ -1,0 +1,205 @@
+"""The workflow of a turn: gather → understand → route ∥ rank → decide → word → check → store → tell."""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from services.orchestrator.answering import texts
+from services.orchestrator.answering.decision import Action, is_answerable, standalone, topics, understand
+from services.orchestrator.answering.intents import reply_of
+from services.orchestrator.answering.passages import Passage
+from services.orchestrator.answering.wording import Markers, Piece
+from services.orchestrator.domain import Decision, Outcome, Proposal, ProposalState, Turn
+from services.orchestrator.errors import TurnLost
+from services.orchestrator.ports import Route, WorkFor
+from services.orchestrator.workflow.act import carry_out, decline, hand_off, offer
+from services.orchestrator.workflow.gather import Background, Reading, abandon, load_background, read, retrieve
+from services.orchestrator.workflow.memory import IntentMemory
+from services.orchestrator.workflow.rank import Ranked, choose_model, rank_sentences
+from services.orchestrator.workflow.record import Recorder
+from services.orchestrator.workflow.services import Services
+from services.orchestrator.workflow.tell import Teller, citation_of
+from services.orchestrator.workflow.word import quote, write
+
+# A turn is taken up again once.
+ATTEMPTS = 2
+
+_FIXED = {
+    Action.GREETING: (Decision.ANSWER, texts.GREETING),
+    Action.THANKS: (Decision.ANSWER, texts.THANKS),
+    Action.FEELINGS: (Decision.ANSWER, texts.FEELINGS),
+    Action.GOODBYE: (Decision.ANSWER, texts.GOODBYE),
+    Action.OFF_TOPIC: (Decision.CLARIFY, texts.OFF_TOPIC),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a try of a turn came to, as it was told; None when the worker had lost the turn on the way."""
+
+    outcome: Outcome | None
+
+
+class Workflow:
+    """Runs turns that a worker holds. What it raises ends the turn as failed."""
+
+    def __init__(self, services: Services, intents: IntentMemory, work_for: WorkFor) -> None:
+        self._services = services
+        self._intents = intents
+        self._work_for = work_for
+
+    async def run(self, turn: Turn, worker: str, record: Recorder, teller: Teller) -> Ended:
+        """Work the turn out and tell it. A turn that a dead worker had concluded is only told again."""
+        if turn.outcome is not None:
+            await teller.whole(turn.outcome, ())
+            return Ended(await teller.end(turn.outcome))
+        if turn.streaming or turn.attempt > ATTEMPTS:
+            raise TurnLost
+        await teller.begin()
+        work = _Try(self, turn, worker, record, teller)
+        outcome = await work.outcome()
+        outcome = replace(outcome, model=work.model, usage=record.usage)
+        async with record.step("store"):
+            held = await self._conclude(turn, worker, outcome)
+        if not held:
+            return Ended(None)
+        async with record.step("tell"):
+            if not work.told:
+                await teller.whole(outcome, work.pieces)
+            return Ended(await teller.end(outcome))
+
+    async def _conclude(self, turn: Turn, worker: str, outcome: Outcome) -> bool:
+        async with self._work_for(turn.customer.organization_id) as work:
+            if not await work.turns.conclude(turn.id, worker, outcome):
+                return False
+            if outcome.resolved is not None:
+                state = ProposalState.ACCEPTED if outcome.resolved.accepted else ProposalState.DECLINED
+                await work.proposals.settle(outcome.resolved.proposal_id, state)
+            if outcome.proposal is not None:
+                await work.proposals.add(outcome.proposal)
+            await work.commit()
+            return True
+
+    @property
+    def services(self) -> Services:
+        """What the steps call."""
+        return self._services
+
+    @property
+    def intents(self) -> IntentMemory:
+        """The labelled examples."""
+        return self._intents
+
+    @property
+    def work_for(self) -> WorkFor:
+        """Begins units of work."""
+        return self._work_for
+
+
+class _Try:
+    """One try of one turn, from its beginning to what it comes to."""
+
+    def __init__(self, workflow: Workflow, turn: Turn, worker: str, record: Recorder, teller: Teller) -> None:
+        self._services = workflow.services
+        self._intents = workflow.intents
+        self._work_for = workflow.work_for
+        self._turn = turn
+        self._worker = worker
+        self._record = record
+        self._teller = teller
+        self.model = ""
+        self.pieces: list[Piece] = []
+        # True when the pieces went out while they were written.
+        self.told = False
+
+    async def outcome(self) -> Outcome:
+        """What the turn comes to."""
+        turn, services, record = self._turn, self._services, self._record
+        # Begun at once: which of them is needed is known only when the conversation is.
+        reading = asyncio.ensure_future(read(turn.text, services, self._intents, record))
+        passages = asyncio.ensure_future(retrieve(turn.text, services, record))
+        try:
+            background = await load_background(turn, services, self._work_for, record)
+            proposal, word = _word_on(turn, background.proposal)
+            if proposal is not None:
+                return decline(proposal) if not word else await carry_out(turn, proposal, services, record)
+            return await self._decide(background, await reading, passages)
+        finally:
+            await abandon(reading, passages)
+
+    async def _decide(
+        self, background: Background, reading: Reading, found: "asyncio.Future[list[Passage]]"
+    ) -> Outcome:
+        turn, services, record = self._turn, self._services, self._record
+        async with record.step("decide") as notes:
+            action = understand(turn.text, reading.near)
+            question = standalone(turn.text, background.earlier)
+            if question != turn.text and action in (None, Action.CLARIFY):
+                action = None
+            notes.details["action"] = action.value if action else "question"
+            notes.versions["texts"] = texts.VERSION
+        if action in _FIXED:
+            decision, text = _FIXED[action]
+            return Outcome(decision, text)
+        match action:
+            case Action.HANDOFF:
+                return await hand_off(turn, background, services, record)
+            case Action.OFFER_REQUESTED:
+                return offer(turn, background, requested=True)
+        if question != turn.text:
+            reading = await read(question, services, self._intents, record)
+            return await self._answer(reading, background, await retrieve(question, services, record))
+        passages = await found
+        return clarify(passages) if action is Action.CLARIFY else await self._answer(reading, background, passages)
+
+    async def _answer(self, reading: Reading, background: Background, passages: list[Passage]) -> Outcome:
+        route = await choose_model(self._turn.conversation_id, self._services, self._record)
+        ranked = await rank_sentences(reading, passages, route, self._services, self._record)
+        self.model = route.model if route else ""
+        async with self._record.step("judge") as notes:
+            answerable = is_answerable(ranked.evidence)
+            notes.details["strength"] = f"{ranked.evidence.strength:.3f}"
+            notes.details["action"] = (Action.ANSWER if answerable else Action.OFFER_UNKNOWN).value
+        if not answerable:
+            return offer(self._turn, background, requested=False)
+        return await self._word(reading.question, ranked, route)
+
+    async def _word(self, question: str, ranked: Ranked, route: Route | None) -> Outcome:
+        markers = Markers()
+        if route is not None and route.free_wording:
+            if not await self._begin_streaming():
+                raise TurnLost
+            self.told = True
+            async for piece in write(question, ranked, markers, route, self._services, self._record):
+                self.pieces.append(piece)
+                await self._teller.piece(piece)
+        else:
+            self.pieces = [piece async for piece in quote(ranked, markers, self._record)]
+        return Outcome(
+            Decision.ANSWER,
+            "".join(piece.text for piece in self.pieces),
+            citations=tuple(citation_of(piece) for piece in self.pieces if piece.first),
+        )
+
+    async def _begin_streaming(self) -> bool:
+        async with self._work_for(self._turn.customer.organization_id) as work:
+            held = await work.turns.begin_streaming(self._turn.id, self._worker)
+            await work.commit()
+            return held
+
+
+def _word_on(turn: Turn, proposal: Proposal | None) -> tuple[Proposal | None, bool]:
+    """The open proposal that the message settles, and whether it says yes; None when it settles none."""
+    if proposal is None:
+        return None, False
+    if turn.reply is not None:
+        return (proposal, turn.reply.accepted) if turn.reply.proposal_id == proposal.id else (None, False)
+    word = reply_of(turn.text)
+    return (proposal, word) if word is not None else (None, False)
+
+
+def clarify(passages: list[Passage]) -> Outcome:
+    """Ask back, naming what the help centre has that is nearest."""
+    titles = topics([passage.article_title for passage in passages])
+    if not titles:
+        return Outcome(Decision.CLARIFY, texts.CLARIFY_OPEN)
+    return Outcome(Decision.CLARIFY, texts.CLARIFY_TOPICS.format(topics=texts.listed(titles)))
