@@ -35,7 +35,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_comments"),
         sa.ForeignKeyConstraint(["ticket_id"], ["tickets.id"], name="fk_comments_ticket_id_tickets"),
-        sa.UniqueConstraint("ticket_id", "sequence", name="uq_comments_ticket_id"),
+        sa.UniqueConstraint("ticket_id", "sequence", name="uq_comments_ticket_id_sequence"),
     )
     op.create_table(
         "events",
@@ -89,7 +89,7 @@ def _create_tickets() -> None:
         sa.Column("solved_at", sa.DateTime(timezone=True)),
         sa.Column("closed_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("id", name="pk_tickets"),
-        sa.UniqueConstraint("organization_id", "number", name="uq_tickets_organization_id"),
+        sa.UniqueConstraint("organization_id", "number", name="uq_tickets_organization_id_number"),
     )
     newest = (sa.text("updated_at desc"), sa.text("number desc"))
     op.create_index("ix_tickets_updated", "tickets", ["organization_id", *newest])
