@@ -55,7 +55,6 @@ async def wire(stack: AsyncExitStack, platform: Platform[SessionsSettings]) -> l
             hub,
             clock,
             heartbeat_seconds=settings.watch_heartbeat_seconds,
-            cut_grace_seconds=settings.watch_cut_grace_seconds,
         ),
     )
     return [ServicerRegistration(conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server, servicer)]

@@ -8,7 +8,7 @@ every stream sees each event once, in order.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -44,7 +44,7 @@ class Limits:
 class Watcher:
     """The queue of one stream: the hub fills it, the stream empties it."""
 
-    __slots__ = ("_bytes", "_failure", "_items", "_limits", "_on_cut", "_wake", "cursor", "user_id")
+    __slots__ = ("_bytes", "_failure", "_items", "_limits", "_wake", "cursor", "user_id")
 
     def __init__(self, user_id: str, limits: Limits) -> None:
         self.user_id = user_id
@@ -55,19 +55,17 @@ class Watcher:
         self._bytes = 0
         self._wake = asyncio.Event()
         self._failure: DomainError | None = None
-        self._on_cut: Callable[[], None] | None = None
 
     @property
     def crowded(self) -> bool:
         """True when the queue is more than half full."""
         return len(self._items) * 2 > self._limits.queue_events or self._bytes * 2 > self._limits.queue_bytes
 
-    def call_when_cut(self, callback: Callable[[], None]) -> None:
-        """Say what to do when the stream is cut while it cannot be told so."""
-        self._on_cut = callback
-
     def push(self, event: StoredEvent) -> None:
-        """Queue an event unless the stream has it. A queue that is full is emptied and the stream is cut."""
+        """Queue an event unless the stream has it. A queue that is full is emptied and the stream is cut.
+
+        A cut stream keeps its place until its reader takes in the error or goes away: so the places bound the memory.
+        """
         if event.offset <= self.cursor or self._failure is not None:
             return
         self.cursor = event.offset
@@ -103,8 +101,6 @@ class Watcher:
         self._failure = failure
         self._items.clear()
         self._bytes = 0
-        if self._on_cut is not None:
-            self._on_cut()
 
 
 class _Topic:

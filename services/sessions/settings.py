@@ -19,8 +19,6 @@ class SessionsSettings(ServiceSettings):
     watch_heartbeat_seconds: float = Field(default=15.0, gt=0)
     # How often streams are compared with the log, so that a lost notice costs no more than this.
     watch_check_seconds: float = Field(default=0.8, gt=0)
-    # How long a cut stream that takes nothing may still hold its place.
-    watch_cut_grace_seconds: float = Field(default=10.0, gt=0)
 
     expiry_interval_seconds: float = Field(default=5.0, gt=0)
     expiry_batch: int = Field(default=20, gt=0)

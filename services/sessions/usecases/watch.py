@@ -1,8 +1,6 @@
 """The stream of a conversation's events: first what the log holds, then what the hub hands on."""
 
-import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +8,7 @@ from services.common.clock import Clock
 from services.common.context import Caller
 from services.sessions.domain import StoredEvent
 from services.sessions.errors import OffsetOutOfRange
-from services.sessions.hub import Hub, Watcher
+from services.sessions.hub import Hub
 from services.sessions.ports import Typing, UnitsOfWork
 from services.sessions.usecases import access
 
@@ -52,16 +50,13 @@ class Watch:
 
 
 class Watching:
-    """Opens streams; times in seconds."""
+    """Opens streams."""
 
-    def __init__(
-        self, units: UnitsOfWork, hub: Hub, clock: Clock, *, heartbeat_seconds: float, cut_grace_seconds: float
-    ) -> None:
+    def __init__(self, units: UnitsOfWork, hub: Hub, clock: Clock, *, heartbeat_seconds: float) -> None:
         self._units = units
         self._hub = hub
         self._clock = clock
         self._heartbeat_seconds = heartbeat_seconds
-        self._cut_grace_seconds = cut_grace_seconds
 
     async def watch(self, command: Watch) -> AsyncGenerator[Frame, None]:
         """Every event after the offset, once and in order.
@@ -85,15 +80,14 @@ class Watching:
                 if closed or self._hub.go_live(conversation_id, watcher, cursor):
                     break
             yield CaughtUp(cursor)
-            with _cut_off(watcher, self._cut_grace_seconds):
-                while not closed:
-                    item = await watcher.next(self._heartbeat_seconds)
-                    if item is None:
-                        yield Heartbeat(self._clock())
-                        continue
-                    yield item
-                    if isinstance(item, StoredEvent):
-                        cursor, closed = item.offset, item.closes
+            while not closed:
+                item = await watcher.next(self._heartbeat_seconds)
+                if item is None:
+                    yield Heartbeat(self._clock())
+                    continue
+                yield item
+                if isinstance(item, StoredEvent):
+                    cursor, closed = item.offset, item.closes
             yield Ended(cursor)
 
     async def _begin(self, command: Watch) -> bool:
@@ -107,20 +101,3 @@ class Watching:
     async def _read(self, organization_id: str, conversation_id: str, cursor: int) -> list[StoredEvent]:
         async with self._units.of(organization_id) as work:
             return await work.events.after(conversation_id, cursor, PAGE)
-
-
-@contextmanager
-def _cut_off(watcher: Watcher, grace_seconds: float) -> Iterator[None]:
-    """Ends the current task some time after its stream was cut, if it still waits for its reader then.
-
-    A reader that takes nothing at all cannot even be told that it was cut, and would hold its place for ever.
-    """
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    timers: list[asyncio.TimerHandle] = []
-    if task is not None:
-        watcher.call_when_cut(lambda: timers.append(loop.call_later(grace_seconds, task.cancel)))
-    try:
-        yield
-    finally:
-        for timer in timers:
-            timer.cancel()

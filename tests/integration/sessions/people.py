@@ -86,12 +86,8 @@ class People:
         self, conversation_id: str, from_offset: int = 0, *, headers: Headers | None = None
     ) -> AsyncIterator["Stream"]:
         """A stream, cancelled at the end of the block."""
-        request = pb.WatchRequest(conversation_id=conversation_id, from_offset=from_offset)
-        call = self.edge.Watch(request, metadata=headers or self.customer)
-        try:
-            yield Stream(call)
-        finally:
-            call.cancel()
+        async with streaming(self.edge, conversation_id, from_offset, headers or self.customer) as stream:
+            yield stream
 
     async def _append(
         self, conversation_id: str, text: str, author: message_pb2.Author, request_id: str
@@ -101,6 +97,18 @@ class People:
         )
         response = await self.orchestrator.AppendMessage(request, metadata=self.acting)
         return response.message
+
+
+@asynccontextmanager
+async def streaming(
+    stub: "ConversationServiceAsyncStub", conversation_id: str, from_offset: int, headers: Headers
+) -> AsyncIterator["Stream"]:
+    """A Watch call, cancelled at the end of the block."""
+    call = stub.Watch(pb.WatchRequest(conversation_id=conversation_id, from_offset=from_offset), metadata=headers)
+    try:
+        yield Stream(call)
+    finally:
+        call.cancel()
 
 
 class Stream:

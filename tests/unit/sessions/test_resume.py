@@ -81,7 +81,7 @@ class World:
         self.store = MemoryStore(self.announced, lambda entry: b"x" * 10)
         limits = Limits(queue_events=8, queue_bytes=1_000, check_events=5)
         self.hub = Hub(self.store, FakeNotices(), limits)
-        watching = Watching(self.store, self.hub, lambda: NOW, heartbeat_seconds=0.0001, cut_grace_seconds=60)
+        watching = Watching(self.store, self.hub, lambda: NOW, heartbeat_seconds=0.0001)
         self.readers = [Reader(watching) for _ in range(READERS)]
         self.late: list[Appended] = []
 
