@@ -57,6 +57,29 @@ def environment(config: VllmEngineConfig, cache: Path, *, loopback: bool) -> dic
     return values
 
 
+def engine_arguments(model: Path, config: VllmEngineConfig, *, context_length: int) -> Any:
+    """The configuration as vLLM's AsyncEngineArgs."""
+    from vllm.engine.arg_utils import AsyncEngineArgs
+
+    on_cpu = {"gpu_memory_utilization": 0.3, "distributed_executor_backend": "uni"} if config.threads else {}
+    sized = {"kv_cache_memory_bytes": config.kv_cache_mebibytes << 20} if config.kv_cache_mebibytes else {}
+    return AsyncEngineArgs(
+        model=str(model),
+        dtype=config.dtype,
+        max_model_len=context_length,
+        enforce_eager=not config.compiled,
+        max_num_seqs=config.max_running,
+        max_num_batched_tokens=config.max_batched_tokens,
+        scheduling_policy="priority",
+        enable_prefix_caching=True,
+        structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
+        disable_log_stats=True,
+        enable_log_requests=False,
+        **on_cpu,
+        **sized,
+    )
+
+
 class VllmEngine:
     """One model, loaded from a folder of safetensors."""
 
@@ -74,27 +97,9 @@ class VllmEngine:
 
     async def start(self) -> None:
         """Start the engine's process and load the weights."""
-        from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        config = self._config
-        on_cpu = {"gpu_memory_utilization": 0.3, "distributed_executor_backend": "uni"} if config.threads else {}
-        sized = {"kv_cache_memory_bytes": config.kv_cache_mebibytes << 20} if config.kv_cache_mebibytes else {}
-        arguments = AsyncEngineArgs(
-            model=str(self._model),
-            dtype=config.dtype,
-            max_model_len=self._context_length,
-            enforce_eager=not config.compiled,
-            max_num_seqs=config.max_running,
-            max_num_batched_tokens=config.max_batched_tokens,
-            scheduling_policy="priority",
-            enable_prefix_caching=True,
-            structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
-            disable_log_stats=True,
-            enable_log_requests=False,
-            **on_cpu,
-            **sized,
-        )
+        arguments = engine_arguments(self._model, self._config, context_length=self._context_length)
         # In a thread, so that the replica answers Serve's questions meanwhile.
         engine = await asyncio.to_thread(
             AsyncLLM.from_engine_args, arguments, stat_loggers=[_load_logger(self._observe)]

@@ -42,7 +42,7 @@ class Replica:
     server: ReplicaServer
     store: MemoryStore
     channel: grpc.aio.Channel
-    inference: inference_service_pb2_grpc.InferenceServiceStub
+    inference: "inference_service_pb2_grpc.InferenceServiceAsyncStub"
     run_folder: Path
 
     def reports(self) -> list[Report]:
@@ -78,6 +78,6 @@ async def replica(short_folder: Path) -> AsyncIterator[Replica]:
     await server.start([registration(servicer)])
     servicer.replica = server.address
     async with grpc.aio.insecure_channel(server.address) as channel:
-        stub = inference_service_pb2_grpc.InferenceServiceStub(channel)
+        stub: "inference_service_pb2_grpc.InferenceServiceAsyncStub" = inference_service_pb2_grpc.InferenceServiceStub(channel)
         yield Replica(engine, server, store, channel, stub, short_folder)
     await server.drain()

@@ -1,0 +1,108 @@
+"""P2: time to the first token that the path adds: Envoy (mTLS), the router and a replica, over the engine alone.
+
+The engine is the simulated one, here and in the replica, so that a model's noise is out of it.
+"""
+
+import asyncio
+import statistics
+import tempfile
+import time
+from contextlib import aclosing
+from pathlib import Path
+
+import yaml
+
+from benchmarks.harness import Result, machine, report
+from benchmarks.support.models import REPLICA_METADATA, Models, running_models
+from deskmesh.inference.v1 import chat_pb2, inference_service_pb2
+from serve_apps.assistant.engines.base import Message, Prompt, Role
+from serve_apps.assistant.engines.simulated import SimulatedEngine
+
+ROUNDS = 40
+CALLS = 25
+FIRST_TOKEN_MILLISECONDS = 20.0
+QUESTION = "How long do I have to send something back?"
+CONFIG = {
+    "models": [
+        {
+            "name": "simulated-words",
+            "application": "llm",
+            "context_length": 4096,
+            "engine": {
+                "kind": "simulated",
+                "first_token_milliseconds": FIRST_TOKEN_MILLISECONDS,
+                "token_milliseconds": 1.0,
+            },
+        }
+    ]
+}
+
+
+async def through_the_path(models: Models) -> float:
+    """Milliseconds from asking the router to the first text."""
+    started = time.perf_counter()
+    name, replica = await models.route()
+    request = inference_service_pb2.ChatRequest(
+        model=name,
+        messages=[chat_pb2.ChatMessage(role=chat_pb2.CHAT_ROLE_USER, content=QUESTION)],
+        sampling=chat_pb2.Sampling(max_tokens=4),
+    )
+    first = 0.0
+    async for frame in models.inference.Chat(request, metadata=((REPLICA_METADATA, replica),)):
+        if not first and frame.HasField("delta"):
+            first = time.perf_counter() - started
+    return first * 1000
+
+
+async def engine_alone(engine: SimulatedEngine) -> float:
+    """Milliseconds from the call to the first text, in this process."""
+    started = time.perf_counter()
+    first = 0.0
+    async with aclosing(engine.generate(Prompt((Message(Role.USER, QUESTION),), max_tokens=4))) as frames:
+        async for _ in frames:
+            first = first or time.perf_counter() - started
+    return first * 1000
+
+
+async def main() -> None:
+    engine = SimulatedEngine(
+        context_length=4096,
+        max_running=256,
+        first_token_seconds=FIRST_TOKEN_MILLISECONDS / 1000,
+        token_seconds=0.001,
+    )
+    path: list[float] = []
+    alone: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "simulated.yaml"
+        config.write_text(yaml.safe_dump(CONFIG))
+        async with running_models(config) as models:
+            for _ in range(CALLS):
+                await through_the_path(models)
+            for _ in range(ROUNDS):
+                path += [await through_the_path(models) for _ in range(CALLS)]
+                alone += [await engine_alone(engine) for _ in range(CALLS)]
+    baseline = statistics.median(alone)
+    added = sorted(milliseconds - baseline for milliseconds in path)
+    percentiles = {f"added_p{share}": round(added[len(added) * share // 100], 3) for share in (50, 90, 99)}
+    report(
+        Result(
+            name="P2_first_token",
+            value=percentiles["added_p50"],
+            unit="ms added",
+            baseline=round(baseline, 3),
+            ratio=round(statistics.median(path) / baseline, 4),
+            n=len(path),
+            spread=(round(added[0], 3), round(added[-1], 3)),
+            machine=machine(),
+            details={**percentiles, "includes": "the router's call", "engine_alone_p99": _p99(alone)},
+        )
+    )
+
+
+def _p99(values: list[float]) -> float:
+    return round(sorted(values)[len(values) * 99 // 100], 3)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
