@@ -1,11 +1,13 @@
-"""One side of P3: an echo server over mTLS, bare or with every interceptor. `python -m benchmarks.p3_server FOLDER SIDE`.
+"""One side of P3: an echo server over mTLS, bare or with every interceptor.
 
-`FOLDER` holds `pki/`; the port that was bound is written to `FOLDER/SIDE.port` when calls are taken.
+`python -m benchmarks.p3_server FOLDER SIDE`. `FOLDER` holds `pki/`; the port that was bound is written to
+`FOLDER/SIDE.port` when calls are taken.
 """
 
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 
@@ -23,6 +25,7 @@ SAMPLE_RATIOS = {"full": 0.01, "traced": 1.0}
 
 async def serve(folder: Path, side: str) -> None:
     """Serve until killed."""
+    identity: dict[str, Any] = dict(TestPki(folder / "pki").files("tickets"))
     settings = ServiceSettings(
         database_url="postgresql+asyncpg://unused",
         redis_url="unix:///unused",
@@ -31,7 +34,7 @@ async def serve(folder: Path, side: str) -> None:
         jwks_socket=folder / "jwks.sock",
         otlp_endpoint=f"unix:{folder / 'traces.sock'}",
         trace_sample_ratio=SAMPLE_RATIOS.get(side, 0),
-        **TestPki(folder / "pki").files("tickets"),
+        **identity,
     )
     with tracing("bench", settings) as tracer:
         grpc_server = grpc.aio.server(options=server.server_options(settings))

@@ -107,6 +107,10 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Drain and close everything; the end of the block then finds nothing left to do."""
         await self._stack.aclose()
 
     async def _start(self) -> None:

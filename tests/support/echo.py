@@ -20,7 +20,7 @@ _OPTION: Any = policy_pb2.policy
 _FIELD_RULE: Any = validate_pb2.field
 
 
-def _policy(idempotency: int = policy_pb2.IDEMPOTENCY_READ, **rules: Any) -> policy_pb2.Policy:
+def _policy(idempotency: Any = policy_pb2.IDEMPOTENCY_READ, **rules: Any) -> policy_pb2.Policy:
     callers = rules.pop("callers", ("edge", "orchestrator"))
     rate_class = rules.pop("rate_class", policy_pb2.RATE_CLASS_READ)
     return policy_pb2.Policy(callers=callers, idempotency=idempotency, rate_class=rate_class, **rules)

@@ -1,6 +1,7 @@
 """Certificates and access tokens for tests, by the same authority code that the laptop uses."""
 
 import base64
+import shutil
 import time
 import uuid
 from dataclasses import dataclass, field
@@ -22,12 +23,16 @@ WORKLOADS = ("edge", "auth", "sessions", "tickets", "knowledge", "orchestrator",
 
 
 class TestPki:
-    """One authority in `folder`, with a certificate for every workload."""
+    """An authority in `folder`, with a certificate for every workload; `authority_of` is a folder to share one with."""
 
     __test__ = False
 
-    def __init__(self, folder: Path, *, environment: str = ENVIRONMENT) -> None:
+    def __init__(self, folder: Path, *, environment: str = ENVIRONMENT, authority_of: Path | None = None) -> None:
         self._folder = folder
+        if authority_of is not None:
+            folder.mkdir(exist_ok=True)
+            for name in ("ca.crt", "ca.key"):
+                shutil.copy(authority_of / name, folder / name)
         self._pki = LocalPki(folder, trust_domain=TRUST_DOMAIN, environment=environment, lifetime=timedelta(hours=1))
         self.issue(*WORKLOADS)
 

@@ -8,7 +8,7 @@ async with stack.service("tickets", TicketsSettings, wire) as service:
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +61,7 @@ class TestStack:
         """Run a service on a free port until the block ends."""
         settings = self.settings(name, kind, **changes)
         async with serving(name, settings, wire) as server:
-            running = RunningService(name, f"127.0.0.1:{server.port}", settings, self)
+            running = RunningService(name, f"127.0.0.1:{server.port}", settings, self, server.stop)
             try:
                 yield running
             finally:
@@ -81,6 +81,8 @@ class RunningService:
     address: str
     settings: ServiceSettings
     stack: TestStack
+    # Ends the service before the block does, draining.
+    stop: Callable[[], Awaitable[None]]
     _channels: dict[str, grpc.aio.Channel] = field(default_factory=dict)
 
     def channel(self, workload: str) -> grpc.aio.Channel:

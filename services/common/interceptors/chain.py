@@ -20,7 +20,7 @@ from services.common.interceptors.errors import Draining, Failure, describe
 from services.common.interceptors.idempotency import idempotency_key
 from services.common.interceptors.identity import Identity
 from services.common.interceptors.telemetry import MethodTelemetry
-from services.common.interceptors.validation import Validate
+from services.common.interceptors.validation import Validate, decoding
 from services.common.telemetry import ServerMetrics
 
 Unary = Callable[[Any, RpcContext], Awaitable[Message]]
@@ -96,7 +96,7 @@ class ConcernedServer:
 
     def _wrap(self, rule: Rule, handler: Any) -> Any:
         method = _Method(rule, self._concerns, self._streams)
-        coders = (handler.request_deserializer, handler.response_serializer)
+        coders = (decoding(handler.request_deserializer), handler.response_serializer)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(method.unary(handler.unary_unary), *coders)
         if handler.stream_unary:

@@ -2,29 +2,55 @@
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from protovalidate import FieldPathElementPb, Validator, ViolationPb
 
 from services.common.errors import InvalidInput
 
-Validate = Callable[[Message], None]
+Validate = Callable[[Any], None]
+Decode = Callable[[bytes], Message]
 
 
-def validation(validator: Validator) -> Validate:
-    """The check of any message. It raises InvalidInput with a violation a broken rule.
+class Refused:
+    """Stands for a request that must not be looked at. gRPC decodes before any concern runs, and what a decoder raises
+    would reach the caller as it is."""
+
+    def __init__(self, message: str | None, violations: list[tuple[str, str]]) -> None:
+        self.message = message
+        self.violations = violations
+
+
+def decoding(deserialize: Decode) -> Callable[[bytes], Message | Refused]:
+    """The generated decoder, but for Refused in place of an exception.
 
     One rule holds for every string and stands in no proto: no null characters, which Postgres cannot keep.
     """
+
+    def decode(payload: bytes) -> Message | Refused:
+        try:
+            message = deserialize(payload)
+        except DecodeError:
+            return Refused("The request is no message of this method.", [])
+        # Few messages have a zero byte anywhere, so hardly any is walked through.
+        if b"\0" in payload and (paths := list(_null_characters(message))):
+            return Refused(None, [(path, "must not contain null characters") for path in paths])
+        return message
+
+    return decode
+
+
+def validation(validator: Validator) -> Validate:
+    """The check of whatever came from `decoding`. It raises InvalidInput with a violation a broken rule."""
     collect = validator.collect_violations
 
-    def validate(message: Message) -> None:
+    def validate(message: Message | Refused) -> None:
+        if type(message) is Refused:
+            raise InvalidInput(message.message, violations=message.violations)
         if violations := collect(message):
             raise InvalidInput(violations=[_pair(violation.proto) for violation in violations])
-        # Few messages have a zero byte anywhere, so hardly any is walked through.
-        if b"\0" in message.SerializeToString() and (paths := list(_null_characters(message))):
-            raise InvalidInput(violations=[(path, "must not contain null characters") for path in paths])
 
     return validate
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest_asyncio
 
@@ -53,7 +54,7 @@ class AuthClient:
         """A new customer of an organization."""
         return await self._sign_up(slug, join_organization_slug=slug)
 
-    async def _sign_up(self, slug: str, **membership: object) -> Person:
+    async def _sign_up(self, slug: str, **membership: Any) -> Person:
         email = f"{new_id('p')}@example.com"
         request = auth.SignUpRequest(email=email, password=PASSWORD, display_name="Some Body", **membership)
         response = await self.auth.SignUp(request)
