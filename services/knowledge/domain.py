@@ -11,7 +11,7 @@ from services.knowledge.errors import ArticleNotFound, NothingToPublish, TooMany
 
 DEFAULT_LOCALE = "en"
 MAXIMUM_ARTICLE_BYTES = 1024 * 1024
-MAXIMUM_PASSAGES = 2000
+MAXIMUM_PASSAGES = 5000
 
 # Goes up when articles are cut into passages or written for the embedder in another way, so that the next import of an
 # unchanged document indexes it anew.

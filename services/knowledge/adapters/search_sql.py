@@ -13,9 +13,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.knowledge.domain import Vector
 from services.knowledge.tables import DIMENSION, passages
 
-# A place counts 1 / (20 + place), half of that by words.
-FUSION_CONSTANT = 20
-WEIGHT_OF_WORDS = 0.5
+# A place counts 1 / (10 + place), and by words a little less. Words alone must still be able to carry a passage to the
+# top, because an order number or an error code has no meaning that a vector could hold.
+FUSION_CONSTANT = 10
+WEIGHT_OF_WORDS = 0.7
 # Passages each way puts forward, and the sentences looked at to get that many passages.
 CANDIDATES = 50
 SENTENCES_A_CANDIDATE = 3
