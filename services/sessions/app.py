@@ -14,7 +14,7 @@ from services.sessions.adapters.notices import RedisAnnouncer, RedisNotices
 from services.sessions.adapters.token_counter import InferenceTokenCounter
 from services.sessions.adapters.units import SqlEventLog, SqlUnitsOfWork
 from services.sessions.hub import Hub, Limits
-from services.sessions.mapping import events
+from services.sessions.mappings import events
 from services.sessions.servicer import ConversationServicer
 from services.sessions.settings import SessionsSettings
 from services.sessions.usecases.context import ContextUseCases

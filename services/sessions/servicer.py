@@ -9,7 +9,7 @@ import grpc.aio
 from deskmesh.sessions.v1 import conversation_service_pb2 as pb
 from deskmesh.sessions.v1 import conversation_service_pb2_grpc
 from services.common.context import caller, idempotency
-from services.sessions.mapping import events, requests, resources
+from services.sessions.mappings import events, requests, resources
 from services.sessions.usecases.context import ContextUseCases
 from services.sessions.usecases.conversations import ConversationUseCases
 from services.sessions.usecases.messages import MessageUseCases

@@ -14,7 +14,7 @@ from services.common.errors import RequestIdReused
 from services.common.ids import new_id
 from services.sessions.adapters.units import SqlEventLog, SqlUnitsOfWork
 from services.sessions.domain import Author, Citation, Conversation, Message, Rating, State, TurnEvent
-from services.sessions.mapping import events
+from services.sessions.mappings import events
 from services.sessions.ports import Appended, ConversationCursor, EventLog, UnitsOfWork
 from services.sessions.settings import SessionsSettings
 from tests.contract.sessions.memory import Announced, MemoryStore

@@ -18,7 +18,7 @@ from services.sessions.domain import (
     TicketLinked,
     TurnEvent,
 )
-from services.sessions.mapping import resources
+from services.sessions.mappings import resources
 from services.sessions.ports import Typing
 from services.sessions.usecases.watch import CaughtUp, Ended, Frame, Heartbeat
 

@@ -7,8 +7,8 @@ from services.common import pagination
 from services.common.context import Caller, IdempotencyKey
 from services.common.pagination import InvalidPageToken
 from services.sessions.domain import Conversation, Message, TicketLinked
-from services.sessions.mapping import resources
-from services.sessions.mapping.events import to_turn_events
+from services.sessions.mappings import resources
+from services.sessions.mappings.events import to_turn_events
 from services.sessions.ports import ConversationCursor
 from services.sessions.usecases import context, conversations, messages
 from services.sessions.usecases.watch import Watch
