@@ -1,8 +1,31 @@
+import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import react from "@vitejs/plugin-react";
+import type { Plugin } from "vite";
 import { defineConfig } from "vitest/config";
 
+/** Packs what is worth it beside the original, so that whoever serves the files need not do it for every request. */
+function packed(): Plugin {
+  return {
+    name: "packed",
+    apply: "build",
+    writeBundle({ dir = "dist" }) {
+      for (const entry of readdirSync(dir, { recursive: true, encoding: "utf8" })) {
+        const file = join(dir, entry);
+        if (!/\.(js|css|html|svg|webmanifest)$/.test(entry) || statSync(file).size < 1024) continue;
+        const content = readFileSync(file);
+        writeFileSync(`${file}.gz`, gzipSync(content, { level: 9 }));
+        writeFileSync(`${file}.br`, brotliCompressSync(content));
+      }
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [react()],
+  plugins: [react(), packed()],
+  // The stand-in of the services, for development and tests, reads the demo shop's articles.
+  server: { fs: { allow: ["../.."] } },
   build: {
     // The browsers of the last two years: they know light-dark(), Web Locks and async iteration of streams.
     target: ["chrome123", "firefox123", "safari17.5"],
@@ -16,5 +39,6 @@ export default defineConfig({
     include: ["tests/**/*.test.{ts,tsx}"],
     setupFiles: ["tests/setup.ts"],
     restoreMocks: true,
+    testTimeout: 60_000,
   },
 });

@@ -100,14 +100,16 @@ function Chat({ conversation }: { conversation: LiveConversation }) {
             ticketPath="/tickets"
           />
         )}
-        <Composer
-          closed={state.closed}
-          writing={state.turn !== undefined && !state.turn.settled}
-          placeholder={draft ? "Ask a question…" : "Write a message…"}
-          onSend={(text) => void conversation.send(text)}
-          onStop={() => void conversation.stopTurn().catch(notify.failure)}
-          onTyping={(typing) => conversation.typing(typing)}
-        />
+        {state.link.state !== "failed" && (
+          <Composer
+            closed={state.closed}
+            writing={state.turn !== undefined && !state.turn.settled}
+            placeholder={draft ? "Ask a question…" : "Write a message…"}
+            onSend={(text) => void conversation.send(text)}
+            onStop={() => void conversation.stopTurn().catch(notify.failure)}
+            onTyping={(typing) => conversation.typing(typing)}
+          />
+        )}
       </div>
       <Suspense fallback={null}>
         {cited && <ArticlePanel citation={cited} modal={!sideBySide} onClose={closeArticle} />}
@@ -133,7 +135,7 @@ function ChatHeader({ title, human }: { title: string; human: boolean }) {
             "A person answers here"
           ) : (
             <>
-              <Sparkles size={12} aria-hidden /> Answered by the assistant, from the help centre
+              <Sparkles size={12} aria-hidden /> Answers come from the help centre
             </>
           )}
         </p>

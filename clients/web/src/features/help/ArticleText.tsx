@@ -10,13 +10,29 @@ export function ArticleText({ article, anchor }: { article: Article; anchor: str
   useEffect(() => {
     const heading = anchor ? root.current?.querySelector(`#${CSS.escape(anchor)}`) : null;
     if (!heading) return;
-    heading.setAttribute("data-cited", "");
+    const passage = [heading, ...passageUnder(heading)];
+    for (const element of passage) element.setAttribute("data-cited", "");
     heading.scrollIntoView({ block: "start" });
-    return () => heading.removeAttribute("data-cited");
+    return () => {
+      for (const element of passage) element.removeAttribute("data-cited");
+    };
   }, [anchor, article]);
   return (
     <div ref={root} className={styles.text}>
       <Markdown text={article.markdown} sections={article.sections} />
     </div>
   );
+}
+
+/** What stands under a heading, up to the next one. */
+function passageUnder(heading: Element): Element[] {
+  const found: Element[] = [];
+  for (
+    let next = heading.nextElementSibling;
+    next && !/^H\d$/.test(next.tagName);
+    next = next.nextElementSibling
+  ) {
+    found.push(next);
+  }
+  return found;
 }

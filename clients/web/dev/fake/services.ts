@@ -1,0 +1,153 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, type ConnectRouter, createRouterTransport } from "@connectrpc/connect";
+import { AuthService, PrincipalSchema, TokensSchema } from "../../src/gen/deskmesh/auth/v1/auth_service_pb";
+import { MembershipSchema } from "../../src/gen/deskmesh/auth/v1/organization_pb";
+import { OrganizationService } from "../../src/gen/deskmesh/auth/v1/organization_service_pb";
+import { Role } from "../../src/gen/deskmesh/auth/v1/user_pb";
+import { ArticleService } from "../../src/gen/deskmesh/knowledge/v1/article_service_pb";
+import { SearchService } from "../../src/gen/deskmesh/knowledge/v1/search_service_pb";
+import { OrchestratorService } from "../../src/gen/deskmesh/orchestrator/v1/orchestrator_service_pb";
+import { ConversationService } from "../../src/gen/deskmesh/sessions/v1/conversation_service_pb";
+import { Author } from "../../src/gen/deskmesh/sessions/v1/message_pb";
+import { TicketService } from "../../src/gen/deskmesh/tickets/v1/ticket_service_pb";
+import type { TransportFactory } from "../../src/rpc/transport";
+import { ARTICLES } from "./articles";
+import { FakeConversations } from "./conversations";
+import { failure } from "./parts";
+import { FakeTickets } from "./tickets";
+
+const PEOPLE = [
+  { id: "usr_robin", displayName: "Robin Ash", email: "robin@customers.example", role: Role.CUSTOMER },
+  { id: "usr_noor", displayName: "Noor Haddad", email: "noor@customers.example", role: Role.CUSTOMER },
+  { id: "usr_mara", displayName: "Mara Lindqvist", email: "mara@fernwick.example", role: Role.AGENT },
+  { id: "usr_jonas", displayName: "Jonas Weber", email: "jonas@fernwick.example", role: Role.SUPERVISOR },
+];
+
+/** All services in memory, in the browser or in a test. Any password but "wrong" signs in; "mara@…" is an agent. */
+export class FakeServices {
+  readonly conversations = new FakeConversations();
+  readonly tickets = new FakeTickets();
+  /** Milliseconds before every answer. */
+  delay = 0;
+  me = "usr_robin";
+
+  readonly transport: TransportFactory = (interceptors) =>
+    createRouterTransport((router) => this.routes(router), { transport: { interceptors } });
+
+  routes(router: ConnectRouter): void {
+    this.#auth(router);
+    this.#people(router);
+    this.#knowledge(router);
+    const { conversations, tickets } = this;
+    router.service(ConversationService, {
+      createConversation: () => ({ conversation: conversations.create(this.me).record }),
+      getConversation: ({ conversationId }) => ({ conversation: conversations.get(conversationId).record }),
+      listConversations: () => ({ conversations: conversations.list() }),
+      closeConversation: ({ conversationId }) => ({
+        conversation: conversations.close(conversationId, false),
+      }),
+      watch: ({ conversationId, fromOffset }, context) =>
+        conversations.get(conversationId).log.watch(fromOffset, context.signal),
+      setTyping: () => ({}),
+      rateMessage: ({ messageId, rating }) => ({ message: conversations.rate(messageId, rating) }),
+      appendMessage: ({ conversationId, text }) => ({
+        message: conversations.message(conversationId, Author.AGENT, text, this.me),
+      }),
+      setResponder: ({ conversationId, responder }) => ({
+        conversation: conversations.setResponder(conversationId, responder),
+      }),
+    });
+    router.service(OrchestratorService, {
+      sendMessage: async ({ conversationId, text, proposalReply }) => {
+        await this.#wait();
+        if (/busy/i.test(text)) throw failure(Code.ResourceExhausted, "MODEL_OVERLOADED", "busy", 8);
+        return conversations.ask(conversationId, text, this.me, proposalReply);
+      },
+      cancelTurn: ({ turnId }) => ({ turn: conversations.cancel(turnId) }),
+    });
+    router.service(TicketService, {
+      listTickets: (request) => ({ tickets: tickets.list(request, this.me) }),
+      getTicket: ({ ticketId }) => ({ ticket: tickets.get(ticketId) }),
+      updateTicket: (request) => ({ ticket: tickets.update(request, this.me) }),
+      addComment: ({ ticketId, text, visibility }) => tickets.comment(ticketId, text, visibility, this.me),
+      listComments: ({ ticketId }) => ({ comments: tickets.comments(ticketId, this.me) }),
+      listTicketEvents: ({ ticketId }) => ({ events: tickets.history(ticketId) }),
+    });
+  }
+
+  #auth(router: ConnectRouter): void {
+    const tokens = () =>
+      create(TokensSchema, {
+        accessToken: `access-${this.me}`,
+        accessTokenLifetime: { seconds: 600n },
+        refreshToken: `refresh-${this.me}`,
+      });
+    const principal = () => {
+      const person = PEOPLE.find(({ id }) => id === this.me) ?? PEOPLE[0];
+      return create(PrincipalSchema, {
+        user: { id: person?.id ?? "", displayName: person?.displayName ?? "", email: person?.email ?? "" },
+        organization: { id: "org_1", slug: "fernwick", name: "Fernwick" },
+        roles: [person?.role ?? Role.CUSTOMER],
+      });
+    };
+    router.service(AuthService, {
+      signIn: async ({ email, password }) => {
+        await this.#wait();
+        if (password === "wrong") throw failure(Code.Unauthenticated, "CREDENTIALS_INVALID", "no");
+        this.me = PEOPLE.find((person) => person.email === email)?.id ?? "usr_robin";
+        return { principal: principal(), tokens: tokens() };
+      },
+      signUp: ({ email }) => {
+        if (email.startsWith("taken")) throw failure(Code.AlreadyExists, "EMAIL_TAKEN", "taken");
+        return { principal: principal(), tokens: tokens() };
+      },
+      refreshToken: ({ refreshToken }) => {
+        this.me = refreshToken.replace("refresh-", "");
+        return { tokens: tokens() };
+      },
+      signOut: () => ({}),
+      whoAmI: () => ({ principal: principal() }),
+    });
+  }
+
+  #people(router: ConnectRouter): void {
+    const member = ({ id, displayName, email, role }: (typeof PEOPLE)[number]) =>
+      create(MembershipSchema, { user: { id, displayName, email }, roles: [role] });
+    router.service(OrganizationService, {
+      listMembers: ({ role }) => ({ members: PEOPLE.filter((person) => person.role === role).map(member) }),
+      batchGetMembers: ({ userIds }) => ({
+        members: PEOPLE.filter(({ id }) => userIds.includes(id)).map(member),
+      }),
+    });
+  }
+
+  #knowledge(router: ConnectRouter): void {
+    router.service(ArticleService, {
+      listArticles: async () => {
+        await this.#wait();
+        return { articles: ARTICLES.map(({ article }) => article) };
+      },
+      getArticle: ({ key }) => {
+        const found = ARTICLES.find(({ article }) => article.slug === key.value || article.id === key.value);
+        if (!found) throw failure(Code.NotFound, "ARTICLE_NOT_FOUND", "no such article");
+        return { article: found.article, passages: [...found.passages] };
+      },
+    });
+    router.service(SearchService, {
+      search: ({ query }) => {
+        const words = query.toLowerCase().split(/\s+/);
+        const hits = ARTICLES.flatMap(({ passages }) => passages)
+          .filter((passage) =>
+            words.every((word) => `${passage.heading} ${passage.text}`.toLowerCase().includes(word)),
+          )
+          .slice(0, 8)
+          .map((passage) => ({ passage }));
+        return { hits };
+      },
+    });
+  }
+
+  #wait(): Promise<void> {
+    return new Promise((resolve) => setTimeout(resolve, this.delay));
+  }
+}
