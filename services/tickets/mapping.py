@@ -28,11 +28,34 @@ from services.tickets.usecases.tickets import ChangeTicket, ListTickets, OpenTic
 # What the filter for tickets that nobody has says.
 NOBODY = "none"
 
-_STATUSES = {getattr(ticket_pb2, f"TICKET_STATUS_{status.name}"): status for status in Status}
-_PRIORITIES = {getattr(ticket_pb2, f"TICKET_PRIORITY_{priority.name}"): priority for priority in Priority}
-_KINDS = {getattr(ticket_pb2, f"TICKET_KIND_{kind.name}"): kind for kind in Kind}
-_VISIBILITIES = {getattr(ticket_pb2, f"COMMENT_VISIBILITY_{kind.name}"): kind for kind in Visibility}
-_ORDERS = {getattr(ticket_service_pb2, f"TICKET_ORDER_{order.name}"): order for order in Order}
+_STATUSES = {
+    ticket_pb2.TICKET_STATUS_NEW: Status.NEW,
+    ticket_pb2.TICKET_STATUS_OPEN: Status.OPEN,
+    ticket_pb2.TICKET_STATUS_PENDING: Status.PENDING,
+    ticket_pb2.TICKET_STATUS_ON_HOLD: Status.ON_HOLD,
+    ticket_pb2.TICKET_STATUS_SOLVED: Status.SOLVED,
+    ticket_pb2.TICKET_STATUS_CLOSED: Status.CLOSED,
+}
+_PRIORITIES = {
+    ticket_pb2.TICKET_PRIORITY_LOW: Priority.LOW,
+    ticket_pb2.TICKET_PRIORITY_NORMAL: Priority.NORMAL,
+    ticket_pb2.TICKET_PRIORITY_HIGH: Priority.HIGH,
+    ticket_pb2.TICKET_PRIORITY_URGENT: Priority.URGENT,
+}
+_KINDS = {
+    ticket_pb2.TICKET_KIND_REQUEST: Kind.REQUEST,
+    ticket_pb2.TICKET_KIND_HANDOFF: Kind.HANDOFF,
+}
+_VISIBILITIES = {
+    ticket_pb2.COMMENT_VISIBILITY_PUBLIC: Visibility.PUBLIC,
+    ticket_pb2.COMMENT_VISIBILITY_INTERNAL: Visibility.INTERNAL,
+}
+_ORDERS = {
+    ticket_service_pb2.TICKET_ORDER_UPDATED_DESC: Order.UPDATED_DESC,
+    ticket_service_pb2.TICKET_ORDER_CREATED_DESC: Order.CREATED_DESC,
+    ticket_service_pb2.TICKET_ORDER_CREATED_ASC: Order.CREATED_ASC,
+    ticket_service_pb2.TICKET_ORDER_PRIORITY_DESC: Order.PRIORITY_DESC,
+}
 
 _STATUS_NUMBERS = {status: number for number, status in _STATUSES.items()}
 _PRIORITY_NUMBERS = {priority: number for number, priority in _PRIORITIES.items()}

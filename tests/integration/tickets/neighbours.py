@@ -1,5 +1,6 @@
 """The services that tickets asks, played for the tests on real mTLS servers with all concerns."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class Sessions(conversation_service_pb2_grpc.ConversationServiceServicer):
     linked: dict[str, sessions_pb.LinkTicketRequest] = field(default_factory=dict)
     link_calls: int = 0
     links_fail: bool = False
+    links_hang: bool = False
 
     async def GetConversation(
         self, request: sessions_pb.GetConversationRequest, context: Any
@@ -39,6 +41,8 @@ class Sessions(conversation_service_pb2_grpc.ConversationServiceServicer):
 
     async def LinkTicket(self, request: sessions_pb.LinkTicketRequest, context: Any) -> sessions_pb.LinkTicketResponse:
         self.link_calls += 1
+        if self.links_hang:
+            await asyncio.sleep(60)
         if self.links_fail:
             raise Unavailable(retry_after_seconds=0.1)
         self._visible(request.conversation_id, caller(), "conversations.write")

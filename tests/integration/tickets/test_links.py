@@ -117,10 +117,8 @@ async def nothing_pending(desk: Desk) -> None:
     await eventually(none)
 
 
-async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
-    """Wait up to ten seconds for something to hold."""
-    for _ in range(500):
-        if await holds():
-            return
-        await asyncio.sleep(0.02)
-    raise AssertionError("did not come to hold")
+async def eventually(holds: Callable[[], Awaitable[bool]], *, seconds: float = 10) -> None:
+    """Wait for something to hold."""
+    async with asyncio.timeout(seconds):
+        while not await holds():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.02)
