@@ -123,6 +123,8 @@ class Runner:
             await asyncio.wait([exited], timeout=PROBE_EVERY_SECONDS)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
+        if self.spec.before_start:
+            self.spec.before_start()
         # A file of its own rather than a pipe: the process can go on writing if the supervisor dies.
         with self._log_file.open("ab") as output:
             return await asyncio.create_subprocess_exec(

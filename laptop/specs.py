@@ -1,6 +1,6 @@
 """What the supervisor runs, as data: a process, how to tell that it is ready, what it needs first."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -38,6 +38,8 @@ class ProcessSpec:
     stop_signal: str = "SIGTERM"
     listeners: tuple[Listener, ...] = ()
     working_folder: Path | None = None
+    # Runs before each start, such as taking away what a killed process left for its probe to find.
+    before_start: Callable[[], None] | None = None
 
 
 class State(StrEnum):

@@ -14,6 +14,7 @@ from laptop.probes import AllProbe, CommandProbe, EndpointsProbe, EnvoyProbe, Ht
 from laptop.settings import ENVIRONMENT, PROJECT_ROOT, TRUST_DOMAIN, StackSettings
 from laptop.specs import Listener, ProcessSpec
 from mesh.envoy import render
+from mesh.envoy.endpoints import write_endpoints
 from mesh.envoy.methods import load_methods
 from mesh.envoy.topology import Topology, Upstream
 from serve_apps.assistant.config import load_config
@@ -257,6 +258,11 @@ def _models_process(settings: StackSettings) -> ProcessSpec:
 
 def _ray_process(settings: StackSettings) -> ProcessSpec:
     applications = topology(settings).applications
+
+    def forget_replicas() -> None:
+        for application in applications:
+            write_endpoints(settings.paths.eds, application, ())
+
     return ProcessSpec(
         name="ray",
         argv=_python("-m", "serve_apps.assistant"),
@@ -270,6 +276,7 @@ def _ray_process(settings: StackSettings) -> ProcessSpec:
         grace_seconds=30,
         start_seconds=300,
         usual_seconds=60,
+        before_start=forget_replicas,
         working_folder=PROJECT_ROOT,
     )
 

@@ -19,6 +19,10 @@ WORDS = {
 }
 
 
+def _parts(snapshot: Snapshot) -> tuple[dict[str, Any], ...]:
+    return (*snapshot["steps"], *snapshot["processes"])
+
+
 class _Progress:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -38,18 +42,27 @@ class _Progress:
             err.print(text)
 
     def _changed(self, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
-        for one in (*snapshot["steps"], *snapshot["processes"]):
+        for one in _parts(snapshot):
             if self._seen.get(one["name"]) != one["state"]:
                 self._seen[one["name"]] = one["state"]
                 yield one
 
 
 class StartProgress(_Progress):
-    """For `up`."""
+    """For `up`; `resumed` when the stack ran already."""
+
+    def __init__(self, *, quiet: bool, resumed: bool = False) -> None:
+        super().__init__(quiet=quiet)
+        self._resumed = resumed
 
     def follow(self, snapshots: Iterator[Snapshot]) -> Iterator[Snapshot]:
         """Pass the snapshots on, showing each."""
         for snapshot in snapshots:
+            if self._resumed and not self._seen:
+                # What was ready before is no news.
+                self._seen = {
+                    one["name"]: one["state"] for one in _parts(snapshot) if one["state"] in ("ready", "done")
+                }
             for one in self._changed(snapshot):
                 self._show(one)
             self._spinner.update(self._awaited(snapshot))
@@ -66,7 +79,7 @@ class StartProgress(_Progress):
 
     @staticmethod
     def _awaited(snapshot: Snapshot) -> str:
-        going = [one for one in (*snapshot["steps"], *snapshot["processes"]) if one["state"] == "starting"]
+        going = [one for one in _parts(snapshot) if one["state"] == "starting"]
         if not going:
             return "…"
         longest = max(going, key=lambda one: float(one["usual_seconds"]))

@@ -42,10 +42,12 @@ def show(settings: StackSettings, *, seconds: float) -> None:
     """Print it."""
     out.print(f"\n[bold]Deskmesh is up[/] [dim]after {seconds:.0f} s[/]\n")
     out.print(f"  Address      [bold]{address(settings)}[/]")
-    out.print(f"  Certificate  {settings.paths.ca_certificate} [dim](trust it, or accept the warning)[/]")
+    out.print(
+        f"  Certificate  {settings.paths.ca_certificate} [dim](trust it, or accept the warning)[/]", soft_wrap=True
+    )
     for person in sign_ins(settings):
         out.print(f"  {person['role']:<12} {person['email']}  {person['password']}", markup=False)
     out.print("\nThings to try")
     for number, thing in enumerate(THINGS_TO_TRY, start=1):
-        out.print(f"  {number}. {thing}", markup=False)
+        out.print(f"  {number}. {thing}", markup=False, soft_wrap=True)
     out.print("\n[dim]deskmesh status · deskmesh logs -f · deskmesh down[/]")

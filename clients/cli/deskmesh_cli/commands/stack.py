@@ -38,7 +38,7 @@ def up(*, as_json: Json = False) -> None:
     began = time.monotonic()
     try:
         launch(settings)
-        with StartProgress(quiet=as_json) as progress:
+        with StartProgress(quiet=as_json, resumed=already) as progress:
             last = _last(progress.follow(control.up()))
     except CannotStart as error:
         raise fail(str(error)) from None
