@@ -1,0 +1,262 @@
+"""The ports of auth in memory. The contract suite holds them to the behaviour of the real ones."""
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
+from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
+from services.auth.ports import AccessToken
+from services.common.context import IdempotencyKey
+from services.common.errors import RequestIdReused
+
+
+@dataclass
+class FakeStore:
+    """What is committed."""
+
+    users: dict[str, User] = field(default_factory=dict)
+    organizations: dict[str, Organization] = field(default_factory=dict)
+    memberships: dict[tuple[str, str], Membership] = field(default_factory=dict)
+    families: dict[str, RefreshFamily] = field(default_factory=dict)
+    # Hash → the token, and the hash of its successor.
+    tokens: dict[bytes, tuple[StoredRefreshToken, bytes | None]] = field(default_factory=dict)
+    requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
+
+    def copied(self) -> "FakeStore":
+        """A store that changes on its own."""
+        return FakeStore(**{name: copy(value) for name, value in vars(self).items()})
+
+
+class FakeWork:
+    """See `ports.Work`; one at a time."""
+
+    def __init__(self, committed: FakeStore, organization_id: str | None) -> None:
+        self._committed = committed
+        self._organization_id = organization_id
+
+    async def __aenter__(self) -> Self:
+        self._store = self._committed.copied()
+        self.users = FakeUsers(self._store, self._organization_id)
+        self.organizations = FakeOrganizations(self._store, self._organization_id)
+        self.memberships = FakeMemberships(self._store, self._organization_id)
+        self.refresh_tokens = FakeRefreshTokens(self._store)
+        self.requests = FakeRequests(self._store, self._organization_id or "")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    async def commit(self) -> None:
+        vars(self._committed).update(vars(self._store.copied()))
+
+
+class FakeWorkFactory:
+    """See `ports.WorkFactory`."""
+
+    def __init__(self) -> None:
+        self.store = FakeStore()
+
+    def tenant(self, organization_id: str) -> FakeWork:
+        return FakeWork(self.store, organization_id)
+
+    def system(self) -> FakeWork:
+        return FakeWork(self.store, None)
+
+
+class FakeUsers:
+    """See `ports.Users`; a tenant sees its members."""
+
+    def __init__(self, store: FakeStore, tenant: str | None) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    def _visible(self, user: User) -> bool:
+        return self._tenant is None or (self._tenant, user.id) in self._store.memberships
+
+    async def find_by_email(self, email: str) -> User | None:
+        found = (user for user in self._store.users.values() if user.email == email and self._visible(user))
+        return next(found, None)
+
+    async def get(self, user_id: str) -> User:
+        user = self._store.users.get(user_id)
+        if user is None or not self._visible(user):
+            raise UserNotFound(resource_name=user_id)
+        return user
+
+    async def add(self, user: User) -> None:
+        if any(known.email == user.email for known in self._store.users.values()):
+            raise EmailTaken
+        self._store.users[user.id] = user
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> None:
+        self._store.users[user_id] = replace(self._store.users[user_id], password_hash=password_hash)
+
+
+class FakeOrganizations:
+    """See `ports.Organizations`; a tenant sees itself."""
+
+    def __init__(self, store: FakeStore, tenant: str | None) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    async def get(self, organization_id: str) -> Organization:
+        found = self._store.organizations.get(organization_id)
+        if found is None or self._tenant not in (None, organization_id):
+            raise OrganizationNotFound
+        return found
+
+    async def get_by_slug(self, slug: str) -> Organization:
+        for organization in self._store.organizations.values():
+            if organization.slug == slug:
+                return await self.get(organization.id)
+        raise OrganizationNotFound
+
+    async def add(self, organization: Organization) -> None:
+        if any(known.slug == organization.slug for known in self._store.organizations.values()):
+            raise SlugTaken
+        self._store.organizations[organization.id] = organization
+
+    async def lock(self, organization_id: str) -> None:
+        return None
+
+
+class FakeMemberships:
+    """See `ports.Memberships`; a tenant sees its own."""
+
+    def __init__(self, store: FakeStore, tenant: str | None) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    def _of(self, organization_id: str) -> list[Membership]:
+        if self._tenant not in (None, organization_id):
+            return []
+        found = [place for place in self._store.memberships.values() if place.organization_id == organization_id]
+        return [replace(place, user=self._store.users[place.user.id]) for place in found]
+
+    async def add(self, membership: Membership) -> None:
+        self._store.memberships[membership.organization_id, membership.user.id] = membership
+
+    async def find(self, organization_id: str, user_id: str) -> Membership | None:
+        return next((place for place in self._of(organization_id) if place.user.id == user_id), None)
+
+    async def oldest_of(self, user_id: str) -> Membership | None:
+        places = [place for place in self._store.memberships.values() if place.user.id == user_id]
+        return min(places, key=lambda place: (place.created_at, place.organization_id), default=None)
+
+    async def list(
+        self, organization_id: str, role: Role | None, after: tuple[str, str] | None, limit: int
+    ) -> Sequence[Membership]:
+        def key(place: Membership) -> tuple[str, str]:
+            return place.user.display_name, place.user.id
+
+        places = sorted(self._of(organization_id), key=key)
+        chosen = [place for place in places if role is None or role in place.roles]
+        return [place for place in chosen if after is None or key(place) > after][:limit]
+
+    async def batch(self, organization_id: str, user_ids: Sequence[str]) -> Sequence[Membership]:
+        return [place for place in self._of(organization_id) if place.user.id in user_ids]
+
+    async def count_owners(self, organization_id: str) -> int:
+        return sum(place.is_owner for place in self._of(organization_id))
+
+    async def set_roles(self, membership: Membership) -> None:
+        self._store.memberships[membership.organization_id, membership.user.id] = membership
+
+    async def remove(self, organization_id: str, user_id: str) -> None:
+        del self._store.memberships[organization_id, user_id]
+
+
+class FakeRefreshTokens:
+    """See `ports.RefreshTokens`."""
+
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def begin(self, family: RefreshFamily, token_hash: bytes, expires_at: datetime) -> None:
+        self._store.families[family.id] = family
+        self._store.tokens[token_hash] = StoredRefreshToken(token_hash, family, expires_at), None
+
+    async def find_locked(self, token_hash: bytes) -> StoredRefreshToken | None:
+        if token_hash not in self._store.tokens:
+            return None
+        token, successor = self._store.tokens[token_hash]
+        family = self._store.families[token.family.id]
+        spent = successor is not None and self._store.tokens[successor][0].spent_at is not None
+        return replace(token, family=family, successor_spent=spent)
+
+    async def spend(
+        self, token: StoredRefreshToken, successor_hash: bytes, expires_at: datetime, *, at: datetime
+    ) -> None:
+        self._store.tokens[token.hash] = replace(token, spent_at=at), successor_hash
+        self._store.tokens[successor_hash] = StoredRefreshToken(successor_hash, token.family, expires_at), None
+
+    async def revoke_family(self, family_id: str, *, at: datetime) -> None:
+        self._store.families[family_id] = replace(self._store.families[family_id], revoked_at=at)
+
+    async def revoke_member(self, organization_id: str, user_id: str, *, at: datetime) -> None:
+        for family in list(self._store.families.values()):
+            if (family.organization_id, family.user_id) == (organization_id, user_id):
+                await self.revoke_family(family.id, at=at)
+
+
+class FakeRequests:
+    """See `ports.Requests`."""
+
+    def __init__(self, store: FakeStore, tenant: str) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    async def claim(self, key: IdempotencyKey, resource_id: str) -> str | None:
+        identity = (self._tenant, key.method, key.request_id)
+        known = self._store.requests.get(identity)
+        if known is None:
+            self._store.requests[identity] = key.fingerprint, resource_id
+            return None
+        if known[0] != key.fingerprint:
+            raise RequestIdReused
+        return known[1]
+
+
+class FakePasswords:
+    """Hashes that are none, and a count of how often they were compared."""
+
+    def __init__(self) -> None:
+        self.verified = 0
+        self.cost = "1"
+
+    async def hash(self, password: str) -> str:
+        return f"{self.cost}:{password}"
+
+    async def verify(self, password: str, password_hash: str | None) -> bool:
+        self.verified += 1
+        return password_hash is not None and password_hash.partition(":")[2] == password
+
+    def needs_rehash(self, password_hash: str) -> bool:
+        return not password_hash.startswith(f"{self.cost}:")
+
+
+class FakeAccessTokens:
+    """Tokens that say in clear whose they are."""
+
+    def issue(self, user_id: str, organization_id: str, roles: Sequence[str]) -> AccessToken:
+        return AccessToken(f"{user_id} {organization_id} {','.join(roles)}", 600)
+
+
+class FakeAttempts:
+    """Counts without a limit."""
+
+    def __init__(self) -> None:
+        self.begun: list[tuple[str, str]] = []
+        self.forgotten: list[tuple[str, str]] = []
+
+    async def begin(self, email: str, source: str) -> None:
+        self.begun.append((email, source))
+
+    async def succeeded(self, email: str, source: str) -> None:
+        self.forgotten.append((email, source))
