@@ -18,7 +18,8 @@ from serve_apps.assistant.loopback import HOST
 from serve_apps.assistant.models import cache_folder, locate
 from serve_apps.assistant.replica import FAREWELL_SECONDS, ReplicaSettings
 
-HEALTH_PERIOD_SECONDS = 2.0
+# Three checks in a row must fail, so a dead engine is noticed within four seconds.
+HEALTH_PERIOD_SECONDS = 1.0
 HEALTH_TIMEOUT_SECONDS = 10.0
 METRICS_SECONDS = 1.0
 # A new replica starts before the old one stops.

@@ -28,7 +28,7 @@ FIRST_WORKER, LAST_WORKER = 40, 99
 # Ray's sockets lie 60 characters below its folder, and a socket's path has at most 107.
 LONGEST_FOLDER = 40
 START_SECONDS = 90
-STOP_SECONDS = 5.0
+STOP_SECONDS = 2.0
 
 
 class ClusterError(Exception):
@@ -63,7 +63,7 @@ class Cluster:
             # Ray would run workers, and so the engine, behind every other process of the machine.
             "RAY_worker_niceness": "0",
             "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
-            "RAY_SERVE_QUEUE_LENGTH_RESPONSE_DEADLINE_S": "1",
+            "RAY_LOGGER_LEVEL": "warning",
             "DASHBOARD_METRIC_PORT": str(self._settings.base_port + HEAD_METRICS),
         }
 

@@ -78,6 +78,8 @@ async def replica(short_folder: Path) -> AsyncIterator[Replica]:
     await server.start([registration(servicer)])
     servicer.replica = server.address
     async with grpc.aio.insecure_channel(server.address) as channel:
-        stub: "inference_service_pb2_grpc.InferenceServiceAsyncStub" = inference_service_pb2_grpc.InferenceServiceStub(channel)
+        stub: inference_service_pb2_grpc.InferenceServiceAsyncStub = inference_service_pb2_grpc.InferenceServiceStub(
+            channel
+        )
         yield Replica(engine, server, store, channel, stub, short_folder)
     await server.drain()

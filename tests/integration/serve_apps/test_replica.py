@@ -127,7 +127,7 @@ async def test_tokens_are_counted(replica: Replica) -> None:
 
 async def test_a_replica_says_how_it_fares(replica: Replica) -> None:
     health = health_pb2_grpc.HealthStub(replica.channel)
-    answer = await health.Check(health_pb2.HealthCheckRequest(service="deskmesh.inference.v1.InferenceService"))
+    answer = await health.Check(health_pb2.HealthCheckRequest(service="deskmesh.inference.v1.InferenceService"))  # type: ignore[attr-defined]  # unknown to the stubs
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
     call = replica.inference.Chat(chat(max_tokens=900))
