@@ -27,7 +27,8 @@ gen/.generated: .venv/.installed $(PROTOS) clients/web/node_modules/.installed
 
 clients/web/node_modules/.installed: clients/web/package.json clients/web/package-lock.json
 	@echo "Installing the web app's packages (usually 20–60 s)"
-	@cd clients/web && npm ci --no-fund --no-audit --loglevel=error
+	@# Not `npm ci`: it insists on optional packages of other systems, which a registry may not carry.
+	@cd clients/web && npm install --no-save --loglevel=error
 	@touch $@
 
 clients/web/dist/index.html: gen/.generated $(WEB_SOURCES)

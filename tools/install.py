@@ -5,15 +5,35 @@ import subprocess
 import sys
 import time
 import venv
+from collections import deque
 
 ENVIRONMENT = pathlib.Path(".venv")
 PYTHON = ENVIRONMENT / "bin" / "python"
+LOCK = pathlib.Path("requirements.lock")
+SHOWN_EVERY_SECONDS = 10.0
 
 
-def run(*arguments: str) -> None:
-    pip = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--disable-pip-version-check"]
-    if code := subprocess.run([*pip, *arguments], check=False).returncode:
-        sys.exit(f"pip ended with {code}. If it found no torch: install PyTorch's CPU build first, as the README says.")
+def pip(*arguments: str, packages: int) -> None:
+    """Run `pip install` and tell how far it is; on failure its last lines. Exits when pip fails."""
+    command = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--disable-pip-version-check", "--progress-bar=off"]
+    last: deque[str] = deque(maxlen=30)
+    collected, shown = 0, time.monotonic()
+    with subprocess.Popen(
+        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            last.append(line)
+            collected += line.startswith(("Collecting ", "Requirement already satisfied"))
+            if time.monotonic() - shown > SHOWN_EVERY_SECONDS or line.startswith("Installing collected"):
+                shown = time.monotonic()
+                doing = "unpacking" if line.startswith("Installing collected") else "fetching"
+                print(f"  {doing}: {collected} of {packages}", flush=True)
+    if process.returncode:
+        sys.exit(
+            f"{''.join(last)}\npip ended with {process.returncode}. "
+            "If it found no torch: install PyTorch's CPU build first, as the README says."
+        )
 
 
 def main() -> None:
@@ -23,9 +43,9 @@ def main() -> None:
         venv.create(ENVIRONMENT, with_pip=True)
     started = time.monotonic()
     print("Installing Python packages (about 3.6 GB, usually 3–6 minutes the first time)", flush=True)
-    run("--quiet", "--progress-bar=on", "-r", "requirements.lock")
+    pip("-r", str(LOCK), packages=len(LOCK.read_text().splitlines()))
     # Editable, so that the checkout, the clients and the generated stubs are importable where they stand.
-    run("--quiet", "--no-build-isolation", "-e", ".")
+    pip("--no-build-isolation", "-e", ".", packages=1)
     print(f"Python packages are installed ({time.monotonic() - started:.0f} s)", flush=True)
 
 
