@@ -67,18 +67,17 @@ class Watching:
         conversation_id, caller = command.conversation_id, command.caller
         # Listening begins before reading, so nothing falls between the two.
         with self._hub.admit(conversation_id, caller.user_id) as watcher:
-            closed = await self._begin(command)
+            closed, page = await self._begin(command)
             cursor = command.from_offset
             while True:
-                page = await self._read(caller.organization_id, conversation_id, cursor)
                 for event in page:
                     yield event
                     cursor = event.offset
                     closed = closed or event.closes
-                if len(page) == PAGE:
-                    continue
-                if closed or self._hub.go_live(conversation_id, watcher, cursor):
+                if len(page) < PAGE and (closed or self._hub.go_live(conversation_id, watcher, cursor)):
                     break
+                async with self._units.of(caller.organization_id) as work:
+                    page = await work.events.after(conversation_id, cursor, PAGE)
             yield CaughtUp(cursor)
             while not closed:
                 item = await watcher.next(self._heartbeat_seconds)
@@ -90,14 +89,11 @@ class Watching:
                     cursor, closed = item.offset, item.closes
             yield Ended(cursor)
 
-    async def _begin(self, command: Watch) -> bool:
-        """Check that the caller may watch from there; True if the conversation is closed."""
+    async def _begin(self, command: Watch) -> tuple[bool, list[StoredEvent]]:
+        """Check that the caller may watch from there; whether the conversation is closed, and the first page."""
         async with self._units.of(command.caller.organization_id) as work:
             conversation = await access.find(work, command.caller, command.conversation_id, access.READ)
-        if command.from_offset > conversation.last_offset:
-            raise OffsetOutOfRange(conversation.last_offset)
-        return not conversation.is_open
-
-    async def _read(self, organization_id: str, conversation_id: str, cursor: int) -> list[StoredEvent]:
-        async with self._units.of(organization_id) as work:
-            return await work.events.after(conversation_id, cursor, PAGE)
+            if command.from_offset > conversation.last_offset:
+                raise OffsetOutOfRange(conversation.last_offset)
+            page = await work.events.after(conversation.id, command.from_offset, PAGE)
+        return not conversation.is_open, page
