@@ -32,7 +32,7 @@ class ArticleRepository(Protocol):
     async def get(self, article_id: str, *, lock: bool = False) -> Article:
         """One article with its texts; `lock` keeps others from changing it meanwhile. Raises ArticleNotFound."""
 
-    async def find_by_slug(self, slug: str, locale: str, *, lock: bool = False) -> Article | None:
+    async def find_by_slug(self, slug: str, locale: str) -> Article | None:
         """The article of that name, or None."""
 
     async def list(self, chosen: ArticleFilter, after: ListPosition | None, limit: int) -> Sequence[Article]:

@@ -30,9 +30,9 @@ class SqlArticles:
             raise ArticleNotFound(resource_name=article_id)
         return found
 
-    async def find_by_slug(self, slug: str, locale: str, *, lock: bool = False) -> Article | None:
+    async def find_by_slug(self, slug: str, locale: str) -> Article | None:
         """The article of that name, or None."""
-        return await self._one(self._select().where(articles.c.slug == slug, articles.c.locale == locale), lock=lock)
+        return await self._one(self._select().where(articles.c.slug == slug, articles.c.locale == locale), lock=False)
 
     async def list(self, chosen: ArticleFilter, after: ListPosition | None, limit: int) -> Sequence[Article]:
         """Articles in the order of their titles, without the Markdown of their versions."""

@@ -85,7 +85,7 @@ class MemoryArticles:
             raise ArticleNotFound(resource_name=article_id)
         return copy.copy(self._articles[article_id])
 
-    async def find_by_slug(self, slug: str, locale: str, *, lock: bool = False) -> Article | None:
+    async def find_by_slug(self, slug: str, locale: str) -> Article | None:
         found = (each for each in self._articles.values() if (each.slug, each.locale) == (slug, locale))
         return copy.copy(next(found, None))
 

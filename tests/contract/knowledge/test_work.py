@@ -60,8 +60,8 @@ async def test_an_article_comes_back_as_it_was_put(work_for: UnitOfWorkFactory, 
     await put(work_for, organization_id, article)
     async with work_for(organization_id) as work:
         assert await work.articles.get(article.id, lock=True) == article
-        assert await work.articles.find_by_slug("returns", "en", lock=True) == article
-        assert await work.articles.find_by_slug("returns", "de", lock=True) is None
+        assert await work.articles.find_by_slug("returns", "en") == article
+        assert await work.articles.find_by_slug("returns", "de") is None
         with pytest.raises(ArticleNotFound):
             await work.articles.get("art_unknown")
 
