@@ -92,6 +92,8 @@ class TurnService:
         Raises ConversationNotFound, ConversationClosed, TurnInProgress, ProposalNotFound, ModelOverloaded.
         """
         conversation = await self._sessions.conversation(command.conversation_id)
+        # Before the transaction: one that waits for a second connection while it holds the first can wait forever.
+        waiting = await self._queue.waiting()
         async with self._work_for(command.caller.organization_id) as work:
             turn = self._new_turn(command)
             answers = conversation.responder is Responder.ASSISTANT
@@ -102,7 +104,7 @@ class TurnService:
                 message = await self._append(command, "")
                 await work.commit()
                 return Sent(message, None)
-            if await self._queue.waiting() >= self._maximum_waiting:
+            if waiting >= self._maximum_waiting:
                 raise ModelOverloaded(retry_after_seconds=OVERLOADED_RETRY_SECONDS)
             await _check_reply(command, work)
             await work.turns.add(turn)

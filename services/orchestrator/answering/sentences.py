@@ -26,15 +26,19 @@ def split_passage(passage: Passage) -> list[Sentence]:
 
 def split_text(text: str) -> list[str]:
     """The sentences of running prose, verbatim apart from white space at their ends."""
+    whole, rest = take_sentences(text)
+    return [*whole, rest.strip()] if rest.strip() else whole
+
+
+def take_sentences(text: str) -> tuple[list[str], str]:
+    """The sentences of a text that is still being written which another has begun after, and the rest as it stands."""
     sentences: list[str] = []
     start = 0
     for end in _END.finditer(text):
-        piece = text[start : end.start()]
-        if _ABBREVIATION.search(piece):
-            continue
         # Closing quotation marks belong to the sentence they close.
         closing = len(end.group()) - len(end.group().lstrip("\"'”’)"))
-        sentences.append(text[start : end.start() + closing].strip())
-        start = end.end()
-    sentences.append(text[start:].strip())
-    return [sentence for sentence in sentences if sentence]
+        piece = text[start : end.start() + closing].strip()
+        if not _ABBREVIATION.search(text[start : end.start()]):
+            sentences.append(piece)
+            start = end.end()
+    return sentences, text[start:]

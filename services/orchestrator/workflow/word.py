@@ -6,7 +6,7 @@ from contextlib import aclosing
 from services.common.errors import Unavailable
 from services.orchestrator.answering.grounding import is_grounded
 from services.orchestrator.answering.passages import Passage
-from services.orchestrator.answering.sentences import split_text
+from services.orchestrator.answering.sentences import take_sentences
 from services.orchestrator.answering.wording import Markers, Part, Piece, quotation
 from services.orchestrator.domain import Usage
 from services.orchestrator.ports import Prompt, Route
@@ -53,7 +53,7 @@ async def write(
                 async for piece in pieces:
                     usage += piece.usage or Usage()
                     buffer += piece.text
-                    *whole, buffer = split_text(buffer + " ") or [""]
+                    whole, buffer = take_sentences(buffer)
                     for sentence in whole:
                         part = _supported(sentence, passages)
                         if part is None:

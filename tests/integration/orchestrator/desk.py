@@ -49,9 +49,11 @@ class Desk:
     async def ended(self, turn_id: str, seconds: float = 20.0) -> turn_pb2.Turn:
         """The turn once it has ended."""
         async with asyncio.timeout(seconds):
-            while (turn := await self.get(turn_id)).state not in ENDED:
+            while True:
+                turn = await self.get(turn_id)
+                if turn.state in ENDED:
+                    return turn
                 await asyncio.sleep(0.02)
-            return turn
 
     async def ask(self, text: str, **options: Any) -> turn_pb2.Turn:
         """Send and wait for the end."""
@@ -64,5 +66,7 @@ class Desk:
     async def told(self, turn_id: str, kind: str, seconds: float = 10.0) -> None:
         """Wait until the conversation has an event of the kind."""
         async with asyncio.timeout(seconds):
-            while kind not in self.kinds(turn_id):
+            while True:
+                if kind in self.kinds(turn_id):
+                    return
                 await asyncio.sleep(0.02)

@@ -131,9 +131,7 @@ class SessionsDouble(conversation_service_pb2_grpc.ConversationServiceServicer):
 
     async def GetConversation(self, request: Any, context: Any) -> Any:
         await self.faults.meet("GetConversation")
-        return conversation_service_pb2.GetConversationResponse(
-            conversation=self._find(request.conversation_id).proto
-        )
+        return conversation_service_pb2.GetConversationResponse(conversation=self._find(request.conversation_id).proto)
 
     async def AppendMessage(self, request: Any, context: Any) -> Any:
         await self.faults.meet("AppendMessage")
@@ -183,7 +181,8 @@ class SessionsDouble(conversation_service_pb2_grpc.ConversationServiceServicer):
         offset = request.from_offset
         while True:
             async with conversation.changed:
-                await conversation.changed.wait_for(lambda: len(conversation.events) > offset)
+                while len(conversation.events) <= offset:
+                    await conversation.changed.wait()
                 fresh = conversation.events[offset:]
             for event in fresh:
                 yield conversation_service_pb2.WatchResponse(event=event)
