@@ -21,8 +21,7 @@ def pip(*arguments: str, packages: int) -> None:
     with subprocess.Popen(
         [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
     ) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
+        for line in process.stdout or ():
             last.append(line)
             collected += line.startswith(("Collecting ", "Requirement already satisfied"))
             if time.monotonic() - shown > SHOWN_EVERY_SECONDS or line.startswith("Installing collected"):
