@@ -39,5 +39,5 @@ def _is_lost_database(error: BaseException) -> bool:
         return isinstance(state, str) and state[:2] in _SQLSTATE_CLASSES
     if isinstance(error, asyncpg.PostgresError):
         return isinstance(error.sqlstate, str) and error.sqlstate[:2] in _SQLSTATE_CLASSES
-    # A socket that is not there, as while Postgres restarts.
-    return isinstance(error, FileNotFoundError) and ".s.PGSQL" in str(error.filename or error)
+    # A socket that is not there, as while Postgres restarts; a missing file would have its name here.
+    return isinstance(error, FileNotFoundError) and error.filename is None

@@ -41,9 +41,14 @@ class MigrateSettings(BaseSettings):
 
 
 def migrate(
-    admin_url: str, services: Sequence[str], passwords: Mapping[str, str] | None = None, revision: str = "head"
+    admin_url: str,
+    services: Sequence[str],
+    passwords: Mapping[str, str] | None = None,
+    *,
+    revision: str = "head",
+    folder: Path = SERVICES_FOLDER,
 ) -> None:
-    """Make roles and schemas and run the migrations of the services. Raises sqlalchemy errors."""
+    """Make roles and schemas and run the migrations in `folder`/<service>/migrations. Raises sqlalchemy errors."""
     url = sa.make_url(admin_url).set(drivername="postgresql+psycopg")
     _create_database(url)
     engine = sa.create_engine(url, poolclass=sa.NullPool)
@@ -52,7 +57,7 @@ def migrate(
         for service in services:
             with engine.begin() as connection:
                 _prepare(connection, service, (passwords or {}).get(service))
-                _run_alembic(connection, service, revision)
+                _run_alembic(connection, service, folder / service / "migrations", revision)
             logger.info("migrated", extra={"migrated": service})
     engine.dispose()
 
@@ -94,10 +99,10 @@ def _execute(connection: sa.Connection, statement: sql.Composed) -> None:
     connection.exec_driver_sql(statement.as_string(None))
 
 
-def _run_alembic(connection: sa.Connection, service: str, revision: str) -> None:
+def _run_alembic(connection: sa.Connection, service: str, versions: Path, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS_FOLDER))
-    config.set_main_option("version_locations", str(SERVICES_FOLDER / service / "migrations"))
+    config.set_main_option("version_locations", str(versions))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     config.attributes["schema"] = service

@@ -52,6 +52,8 @@ class OpsServer:
         """Stop listening and remove the socket."""
         if self._runner is not None:
             await self._runner.cleanup()
+            with contextlib.suppress(FileNotFoundError):
+                self._socket.unlink()
 
     async def _metrics(self, _request: web.Request) -> web.StreamResponse:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

@@ -120,6 +120,7 @@ def _secure_signing_keys() -> None:
 
 
 def downgrade() -> None:
+    op.execute("drop policy users_read on users")
     for table in (
         "idempotency_records",
         "signing_keys",
