@@ -1,10 +1,11 @@
 """Messages and the events of turns over the wire."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
+import redis.asyncio
 
 from deskmesh.sessions.v1 import conversation_service_pb2 as pb
 from deskmesh.sessions.v1 import event_pb2, message_pb2
@@ -239,3 +240,28 @@ async def test_only_the_customer_rates_and_only_answers(people: People) -> None:
     async with refused() as refusal:
         await people.edge.RateMessage(pb.RateMessageRequest(message_id="msg_0"), metadata=people.customer)
     assert refusal.error.reason == "MESSAGE_NOT_FOUND"
+
+
+async def test_other_services_hear_of_closed_conversations_and_ratings(people: People) -> None:
+    conversation = await people.begin()
+    answer = await people.answer(conversation.id, "Yes.")
+    rate = pb.RateMessageRequest(message_id=answer.id, rating=message_pb2.RATING_UP)
+    await people.edge.RateMessage(rate, metadata=people.customer)
+    await people.close(conversation.id)
+    store = redis.asyncio.Redis.from_url(people.service.settings.redis_url)
+    rated = message_pb2.Message.FromString(await published(store, "message.rated", conversation.id))
+    closed = Conversation.FromString(await published(store, "conversation.closed", conversation.id))
+    await store.aclose()
+    assert (rated.id, rated.rating) == (answer.id, message_pb2.RATING_UP)
+    assert closed.HasField("closed_at")
+
+
+async def published(store: redis.asyncio.Redis, topic: str, key: str) -> bytes:
+    """The payload of the first event of a topic with this key, as soon as the relay has published it."""
+    async with asyncio.timeout(10):
+        while True:
+            entries = await store.xrange(f"deskmesh:sessions:{topic}")
+            for _, entry in cast("list[tuple[bytes, dict[bytes, bytes]]]", entries):
+                if entry[b"key"] == key.encode():
+                    return entry[b"payload"]
+            await asyncio.sleep(0.05)

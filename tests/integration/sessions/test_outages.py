@@ -176,6 +176,21 @@ async def test_streams_go_on_when_the_subscription_is_killed(
         await store.aclose()
 
 
+async def test_nonsense_on_the_channel_is_passed_over(
+    stack: TestStack, organization_id: str, valkey: OwnValkey
+) -> None:
+    async with people_of(stack, organization_id, redis_url=valkey.url, watch_check_seconds=60) as people:
+        conversation = await people.begin()
+        store = redis.asyncio.Redis.from_url(valkey.url)
+        async with people.watching(conversation.id) as stream:
+            await stream.until("caught_up")
+            for nonsense in (b"", b"[]", b"{}", b"\xff", b'{"conversation": "c", "first": 1, "sizes": [5]}\nabc'):
+                assert await store.publish(CHANNEL, nonsense) == 1
+            await people.say(conversation.id, "hello")
+            assert (await stream.event()).offset == 1
+        await store.aclose()
+
+
 async def test_what_one_process_writes_another_tells(stack: TestStack, organization_id: str) -> None:
     # So seldom a check that only announcements can be this fast.
     slow = {"watch_check_seconds": 60}
@@ -188,23 +203,18 @@ async def test_what_one_process_writes_another_tells(stack: TestStack, organizat
 
 
 async def test_a_process_that_ends_sends_its_streams_elsewhere(stack: TestStack, organization_id: str) -> None:
-    async with people_of(stack, organization_id) as people:
-        ending = stack.service("sessions", SessionsSettings, wire, inference_address=NOWHERE)
-        service = await ending.__aenter__()
-        conversation = await people.begin()
-        await people.say(conversation.id, "one")
-        # A channel that outlives the service, as a caller's does.
-        channel = service.new_channel(stack.pki, "edge")
-        there = ConversationServiceStub(channel)
-        async with channel, streaming(there, conversation.id, 0, people.customer) as stream:
+    async with people_of(stack, organization_id) as staying, people_of(stack, organization_id) as ending:
+        conversation = await staying.begin()
+        await staying.say(conversation.id, "one")
+        async with ending.watching(conversation.id, headers=staying.customer) as stream:
             told = await stream.until("caught_up")
-            stopping = asyncio.create_task(ending.__aexit__(None, None, None))
+            stopping = asyncio.ensure_future(ending.service.stop())
             async with refused() as refusal:
                 await stream.frame()
             await stopping
         assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
-        await people.say(conversation.id, "two")
-        async with people.watching(conversation.id, told[-1].offset) as again:
+        await staying.say(conversation.id, "two")
+        async with staying.watching(conversation.id, told[-1].offset) as again:
             assert [event.offset for event in await again.until("caught_up")] == [2]
 
 
