@@ -70,14 +70,11 @@ def understand(message: str, near: Nearest, thresholds: Thresholds = THRESHOLDS)
     if told is not None:
         return _ACTIONS[told]
     says = len(words(message))
-    if not says:
-        return Action.CLARIFY
     intent, similarity = near.intent, near.similarities[near.intent]
-    if intent is Intent.QUESTION or similarity < thresholds.of(intent):
-        return None
-    if intent is Intent.VAGUE and says > thresholds.vague_words:
-        return None
-    return _ACTIONS[intent]
+    vague_enough = intent is not Intent.VAGUE or says <= thresholds.vague_words
+    if intent is not Intent.QUESTION and similarity >= thresholds.of(intent) and vague_enough:
+        return _ACTIONS[intent]
+    return None if says else Action.CLARIFY
 
 
 @dataclass(frozen=True, slots=True)

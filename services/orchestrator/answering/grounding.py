@@ -15,12 +15,13 @@ _SPELLED = {
 }
 # "One" and "no one" are rarely counts.
 _SPELLED.pop("one")
+_SPELLED_OUT = re.compile(rf"\b(?:{'|'.join(_SPELLED)})\b", re.IGNORECASE)
 _NAME = re.compile(r"(?<![.!?:“\"(\n] )(?<!^)\b[A-Z][A-Za-z'’-]+")
 _LINK = re.compile(r"https?://|www\.|\[[^\]]*\]\(|<[a-z/!]", re.IGNORECASE)
 _NEGATION = re.compile(r"\b(?:no|not|never|cannot|without|except)\b|n['’]t\b", re.IGNORECASE)
 
 # Share of a sentence's words that its passages must have.
-SUPPORTED_SHARE = 0.7
+SUPPORTED_SHARE = 0.85
 
 
 def numbers(text: str) -> set[str]:
@@ -50,7 +51,7 @@ def is_grounded(sentence: str, passages: Sequence[str]) -> bool:
         return False
     if is_quoted(sentence, passages):
         return True
-    said = words(sentence)
+    said = words(_SPELLED_OUT.sub(" ", sentence))
     if not said:
         return False
     return any(_supports(passage, sentence, said) for passage in passages)

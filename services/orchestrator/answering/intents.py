@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 
+from services.orchestrator.answering.lexicon import words
 from services.orchestrator.answering.ranking import Vector, cosine
 
 
@@ -79,6 +80,7 @@ _REACH = (
 _PERSON = re.compile(
     rf"\b{_REACH}\b.{{0,60}}\b{_PEOPLE}\b|^\W*(?:(?:live|real|human|support) )*(?:agent|human|person|operator"
     rf"|representative)(?: please| pls)?\W*$|\bno more bots?\b"
+    r"|\b(?:want|need|prefer|like) (?:an? |the )?(?:(?:real|live|actual) )?(?:human|person|agent|representative)\b"
     rf"|\bnot? (?:a )?(?:bot|robot|machine)\b.{{0,60}}\b{_PEOPLE}\b"
     rf"|\b(?:colleagues?|{_PEOPLE})\b.{{0,40}}\btake over\b|\b(?:real|live|actual) (?:person|human|agent|employee)\b",
     re.IGNORECASE,
@@ -145,12 +147,12 @@ def ticket_subject(message: str, earlier: Sequence[str]) -> str:
 
     `earlier` are the customer's messages before, oldest first. Never empty.
     """
-    asked = _ASKED_FOR.sub("", message, count=1)
-    if len(asked) < _SHORTEST_SUBJECT and told_by_words(message) is None:
-        asked = message
-    for text in (asked, *reversed(earlier), message):
+    wish = told_by_words(message)
+    asked = _ASKED_FOR.sub("", message, count=1) if wish is Intent.TICKET else message
+    own = [asked] if wish is not Intent.PERSON else []
+    for text in (*own, *(text for text in reversed(earlier) if told_by_words(text) is None)):
         line = " ".join(text.split()).strip(" .,:;!?-–—\"'")
-        if len(line) >= _SHORTEST_SUBJECT and (text is asked or told_by_words(text) is None):
+        if len(line) >= _SHORTEST_SUBJECT and words(line):
             return _shortened(line[0].upper() + line[1:])
     return _shortened(" ".join(message.split()))
 

@@ -41,9 +41,9 @@ def words(text: str) -> list[str]:
 def _stem(word: str) -> str:
     for suffix in _SUFFIXES:
         if word.endswith(suffix) and len(word) - len(suffix) >= _SHORTEST_STEM:
-            word = word[: -len(suffix)]
+            word = word[: -len(suffix)] + ("i" if suffix in ("ies", "ied") else "")
             break
-    if word.endswith("e") and len(word) > _SHORTEST_STEM + 1:
+    if word.endswith("e") and len(word) > _SHORTEST_STEM:
         word = word[:-1]
     if word.endswith("y") and len(word) > _SHORTEST_STEM:
         word = word[:-1] + "i"

@@ -1,0 +1,140 @@
+"""The passage and the sentences that answer, and how they are put together."""
+
+import numpy as np
+
+from services.orchestrator.answering.decision import Evidence
+from services.orchestrator.answering.passages import Passage, Sentence
+from services.orchestrator.answering.ranking import (
+    Candidate,
+    PassageVectors,
+    Vector,
+    Vectors,
+    likelihood_context,
+    likelihood_target,
+    rank,
+    with_likelihoods,
+    worth_asking,
+)
+from services.orchestrator.answering.sentences import split_passage
+from services.orchestrator.answering.wording import Markers, quotation
+from tests.unit.orchestrator.passages import passage
+
+QUESTION = "What does standard delivery cost?"
+DELIVERY = passage(
+    "psg_1", "Standard delivery takes 3 days. Standard delivery costs £3.95.", heading="Standard delivery"
+)
+RETURNS = passage(
+    "psg_2", "Items can be returned within 45 days. Labels must be on.", title="Returns", heading="Period"
+)
+
+
+def vector(*numbers: float) -> Vector:
+    """A vector of length one."""
+    values = np.array(numbers, dtype=np.float32)
+    return values / np.float32(np.linalg.norm(values))
+
+
+ASKED = vector(1, 0)
+
+
+def ranked(near: float = 0.9, far: float = 0.1) -> list[Candidate]:
+    """Delivery is near the question, returns are far."""
+    passages = {DELIVERY: split_passage(DELIVERY), RETURNS: split_passage(RETURNS)}
+    known = {
+        one.id: PassageVectors(
+            vector(similarity, (1 - similarity**2) ** 0.5),
+            tuple(vector(similarity, (1 - similarity**2) ** 0.5) for _ in passages[one]),
+            tuple(vector(similarity, (1 - similarity**2) ** 0.5) for _ in passages[one]),
+        )
+        for one, similarity in ((DELIVERY, near), (RETURNS, far))
+    }
+    return rank(QUESTION, Vectors(ASKED, ASKED), passages, known)
+
+
+def texts(candidates: list[Candidate]) -> list[str]:
+    """The sentences of the best candidate."""
+    return [one.sentence.text for one in candidates[0].sentences]
+
+
+def test_the_nearest_passage_and_the_sentence_of_the_asked_kind_come_first() -> None:
+    candidates = ranked()
+    assert [candidate.passage.id for candidate in candidates] == ["psg_1", "psg_2"]
+    assert texts(candidates)[0] == "Standard delivery costs £3.95."
+    assert candidates[0].overlap > candidates[1].overlap
+
+
+def test_words_decide_between_equally_near_passages() -> None:
+    assert ranked(0.5, 0.5)[0].passage is DELIVERY
+
+
+def test_the_models_word_can_turn_the_order() -> None:
+    candidates = ranked(0.5, 0.5)
+    likelihoods = {(DELIVERY.id, 0): -1.0, (DELIVERY.id, 1): -9.0, (RETURNS.id, 0): -9.0, (RETURNS.id, 1): -9.0}
+    turned = with_likelihoods(candidates, likelihoods)
+    assert texts(turned)[0] == "Standard delivery takes 3 days."
+    assert turned[0].likelihood == -1.0
+
+
+def test_what_the_model_was_not_asked_about_stays_behind() -> None:
+    candidates = ranked(0.1, 0.9)
+    assert candidates[0].passage is RETURNS
+    asked = with_likelihoods(candidates, {(DELIVERY.id, 1): -2.0})
+    assert [candidate.passage.id for candidate in asked] == ["psg_1", "psg_2"]
+    assert asked[0].sentences[-1].likelihood is None
+
+
+def test_whole_passages_are_asked_about() -> None:
+    candidates = ranked()
+    assert [one.key for one in worth_asking(candidates, 4)] == [
+        ("psg_1", 1),
+        ("psg_1", 0),
+        *((RETURNS.id, one.sentence.position) for one in candidates[1].sentences),
+    ]
+    assert len(worth_asking(candidates, 3)) == 2
+    assert len(worth_asking(candidates, 1)) == 1
+    assert worth_asking([], 3) == []
+
+
+def test_the_question_follows_the_sentence() -> None:
+    sentence = Sentence("It costs £3.95.", DELIVERY, 0, 0)
+    assert likelihood_context(sentence) == "Delivery: Standard delivery\nIt costs £3.95.\nQuestion:"
+    assert likelihood_target("How \n much?") == " How much?"
+
+
+def test_evidence_is_of_the_best_candidate() -> None:
+    candidates = with_likelihoods(ranked(), {(DELIVERY.id, 1): -2.0})
+    evidence = Evidence.of(candidates, -3.5)
+    assert evidence.gain == 1.5
+    assert evidence.similarity == candidates[0].similarity
+    assert Evidence.of(candidates, None).gain is None
+
+
+def test_one_sentence_when_it_leads_clearly_and_two_in_their_order_otherwise() -> None:
+    candidates = ranked()
+    assert [part.text for part in quotation(candidates, clear_lead=0.0)] == ["Standard delivery costs £3.95."]
+    assert [part.text for part in quotation(candidates, clear_lead=9.0)] == [
+        "Standard delivery takes 3 days.",
+        "Standard delivery costs £3.95.",
+    ]
+    assert quotation([]) == []
+
+
+def test_what_is_not_verbatim_is_left_out() -> None:
+    best = ranked()[0]
+    forged = Sentence("Standard delivery costs nothing.", DELIVERY, 1, 0)
+    sentences = tuple(type(one)(forged, one.score) for one in best.sentences[:1])
+    candidate = Candidate(best.passage, best.score, best.similarity, best.overlap, sentences)
+    assert quotation([candidate]) == []
+
+
+def test_markers_number_passages_in_the_order_of_citation() -> None:
+    markers = Markers()
+    parts = [*quotation(ranked(), clear_lead=9.0), *quotation(ranked(0.1, 0.9), clear_lead=0.0)]
+    pieces = [markers.mark(part) for part in parts]
+    assert [piece.number for piece in pieces] == [1, 1, 2]
+    assert [piece.first for piece in pieces] == [True, False, True]
+    assert "".join(piece.text for piece in pieces).startswith(
+        "Standard delivery takes 3 days. [1] Standard delivery costs £3.95. [1] "
+    )
+    cited: tuple[Passage, ...] = markers.passages
+    assert [one.id for one in cited] == ["psg_1", "psg_2"]
