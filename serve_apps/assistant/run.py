@@ -39,8 +39,11 @@ async def run(settings: AssistantSettings, config: TargetConfig, cluster: Cluste
     _on_signals(stop)
     processes.adopt_orphans()
     files = EndpointFiles(settings.endpoints_folder, config.applications)
-    # Addresses of an earlier run may belong to somebody else by now.
+    # Addresses of an earlier run may belong to somebody else by now, and its sockets to nobody.
     files.update(())
+    for application in config.applications:
+        for socket in (settings.state / "run").glob(f"{application}-[0-9]*.sock"):
+            socket.unlink(missing_ok=True)
     try:
         started = time.monotonic()
         await asyncio.to_thread(cluster.start)

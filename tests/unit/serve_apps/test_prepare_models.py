@@ -41,9 +41,7 @@ def test_what_is_wrong_is_named(folder: Path, tmp_path: Path) -> None:
     assert find_problem(folder, verify=False) == "made by another version"
 
 
-def test_a_damaged_folder_is_made_anew_and_leaves_nothing_behind(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_folder_is_made_anew_and_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "model.safetensors").write_bytes(b"")
     leftover = folder.with_name(f".{folder.name}.12345")
     leftover.mkdir()
