@@ -16,7 +16,7 @@ from itertools import islice
 from services.common.errors import DomainError
 from services.sessions.domain import Author, StoredEvent
 from services.sessions.errors import TooManyWatchers, WatcherTooSlow
-from services.sessions.ports import EventLog, Notice, Notices, Typing
+from services.sessions.ports import EventLog, Listening, Notice, Notices, Typing
 
 logger = logging.getLogger(__name__)
 
@@ -151,6 +151,7 @@ class Hub:
         self._watchers = 0
         self._behind: set[str] = set()
         self._gap = asyncio.Event()
+        self._missed = False
 
     @property
     def watchers(self) -> int:
@@ -198,8 +199,12 @@ class Hub:
             tasks.create_task(self._listen(), name="sessions-notices")
             tasks.create_task(self._keep_checking(), name="sessions-check")
 
-    def tell(self, notice: Notice) -> None:
+    def tell(self, notice: Notice | Listening) -> None:
         """Take in what some process announced."""
+        if isinstance(notice, Listening):
+            self._missed = True
+            self._gap.set()
+            return
         if isinstance(notice, Typing):
             self._tell_typing(notice)
             return
@@ -252,7 +257,8 @@ class Hub:
                     await asyncio.sleep(GAP_SECONDS)
             self._gap.clear()
             behind, self._behind = self._behind, set()
-            full = loop.time() >= next_full
+            full = self._missed or loop.time() >= next_full
+            self._missed = False
             if full:
                 next_full = loop.time() + self._limits.check_seconds
             try:

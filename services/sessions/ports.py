@@ -151,6 +151,11 @@ class Appended:
     events: tuple[StoredEvent, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """From here on notices are heard; those announced before may have been missed."""
+
+
 Notice = Appended | Typing
 
 
@@ -163,8 +168,8 @@ class Announcer(Protocol):
 class Notices(Protocol):
     """What the announcers of all processes tell; some may be missing, late or out of order."""
 
-    def listen(self) -> AsyncIterator[Notice]:
-        """Notices until the connection is lost, which raises ConnectionError."""
+    def listen(self) -> AsyncIterator[Notice | Listening]:
+        """Notices, after each time that listening began, until the connection is lost, which raises ConnectionError."""
 
 
 class TokenCounter(Protocol):

@@ -14,7 +14,7 @@ import redis.asyncio
 import redis.exceptions
 
 from services.sessions.domain import Author, StoredEvent
-from services.sessions.ports import Appended, Notice, Typing
+from services.sessions.ports import Appended, Listening, Notice, Typing
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +115,8 @@ class RedisNotices:
     def __init__(self, store: redis.asyncio.Redis) -> None:
         self._redis = store
 
-    async def listen(self) -> AsyncIterator[Notice]:
-        """Notices until the connection is lost, which raises ConnectionError."""
+    async def listen(self) -> AsyncIterator[Notice | Listening]:
+        """Notices, after each time that listening began, until the connection is lost, which raises ConnectionError."""
         async with aclosing(self._redis.pubsub()) as subscription:
             try:
                 await subscription.subscribe(CHANNEL)
@@ -130,7 +130,10 @@ class RedisNotices:
                         await subscription.ping()
                         continue
                     quiet = 0
-                    if message["type"] == "message":
+                    if message["type"] == "subscribe":
+                        # The client also comes back by itself when the connection breaks, and subscribes again.
+                        yield Listening()
+                    elif message["type"] == "message":
                         try:
                             notice = decode(message["data"])
                         except (ValueError, KeyError, TypeError):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     # Exists for type checkers only.
     from deskmesh.sessions.v1.conversation_service_pb2_grpc import ConversationServiceAsyncStub
 
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 class People:

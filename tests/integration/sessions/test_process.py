@@ -18,7 +18,7 @@ from tests.integration.sessions.people import SECONDS, People
 from tests.support.server import RunningService, TestStack
 
 ROOT = Path(__file__).parents[3]
-START_SECONDS = 60
+START_SECONDS = 120
 MESSAGES = 30
 
 

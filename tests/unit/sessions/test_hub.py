@@ -11,7 +11,7 @@ from services.sessions import hub as hub_module
 from services.sessions.domain import Author, StoredEvent
 from services.sessions.errors import TooManyWatchers, WatcherTooSlow
 from services.sessions.hub import Hub, Limits, Watcher
-from services.sessions.ports import Appended, Notice, Typing
+from services.sessions.ports import Appended, Listening, Notice, Typing
 
 TALK = "cnv_1"
 SOON = 0.01
@@ -50,10 +50,10 @@ class FakeNotices:
     """Notices from a queue; None breaks the connection."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Notice | None] = asyncio.Queue()
+        self.queue: asyncio.Queue[Notice | Listening | None] = asyncio.Queue()
         self.subscriptions = 0
 
-    async def listen(self) -> AsyncIterator[Notice]:
+    async def listen(self) -> AsyncIterator[Notice | Listening]:
         self.subscriptions += 1
         while True:
             notice = await self.queue.get()
@@ -117,7 +117,7 @@ async def test_a_gap_is_filled_from_the_log() -> None:
             await asyncio.sleep(0)
             log.append(2)
             hub.tell(log.append(1))
-            item = await watcher.next(1)
+            item = await watcher.next(5)
             assert isinstance(item, StoredEvent)
             assert [item.offset, *await take(watcher)] == [1, 2, 3]
 
@@ -161,6 +161,19 @@ async def test_listening_goes_on_after_the_connection_is_lost(monkeypatch: pytes
             await notices.queue.put(log.append(1))
             assert await watcher.next(5) is not None
     assert notices.subscriptions == 2
+
+
+async def test_what_was_announced_before_listening_began_is_found() -> None:
+    log, notices = FakeLog(), FakeNotices()
+    hub = Hub(log, notices, Limits(check_seconds=60))
+    async with running(hub):
+        with hub.admit(TALK, "") as watcher:
+            hub.go_live(TALK, watcher, 0)
+            # The first check is over before there is anything to find, and the next is far away.
+            await asyncio.sleep(SOON)
+            log.append(1)
+            await notices.queue.put(Listening())
+            assert await watcher.next(5) is not None
 
 
 async def test_one_query_checks_all_conversations() -> None:
@@ -270,10 +283,10 @@ async def test_typing_fades(monkeypatch: pytest.MonkeyPatch) -> None:
     with hub.admit(TALK, "usr_2") as other:
         hub.go_live(TALK, other, 0)
         hub.tell(typing())
-        assert await whispers(other) == [True]
-        item = await other.next(1)
-        assert isinstance(item, Typing)
-        assert not item.typing
+        for on in (True, False):
+            item = await other.next(5)
+            assert isinstance(item, Typing)
+            assert item.typing is on
 
 
 async def test_who_comes_later_learns_who_types() -> None:
