@@ -1,6 +1,6 @@
 """One side of P3: an echo server over mTLS, bare or with every interceptor.
 
-`python -m benchmarks.p3_server FOLDER SIDE`. `FOLDER` holds `pki/`; the port that was bound is written to
+`python -m benchmarks.support.echo_server FOLDER SIDE`. `FOLDER` holds `pki/`; the port that was bound is written to
 `FOLDER/SIDE.port` when calls are taken.
 """
 
