@@ -45,6 +45,9 @@ WEIGHTS = Weights()
 # How much unlikelier than its likeliest fellows a sentence is taken to be that the model was not asked about.
 UNASKED = 0.2
 
+# A passage that is farther behind the first is not brought forward by likelihoods, which differ by 2 at most.
+WITHIN_REACH = 0.4
+
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
@@ -170,9 +173,14 @@ def _score(question: _Question, sentence: Sentence, known: PassageVectors, rarit
 
 
 def worth_asking(candidates: Sequence[Candidate], most: int) -> list[Sentence]:
-    """The sentences that the model should be asked about: all of the best passages, as many passages as fit."""
+    """The sentences that the model should be asked about: all of the best passages, as many passages as fit.
+
+    Passages so far behind that the model's word could not bring them forward are left out, which saves time.
+    """
     chosen: list[Sentence] = []
     for candidate in candidates:
+        if candidate.score < candidates[0].score - WITHIN_REACH:
+            return chosen
         if len(chosen) + len(candidate.sentences) > most:
             return chosen or [one.sentence for one in candidate.sentences[:most]]
         chosen.extend(one.sentence for one in candidate.sentences)

@@ -1,5 +1,7 @@
 """The passage and the sentences that answer, and how they are put together."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from services.orchestrator.answering.decision import Evidence
@@ -83,15 +85,13 @@ def test_what_the_model_was_not_asked_about_stays_behind() -> None:
     assert asked[0].sentences[-1].likelihood is None
 
 
-def test_whole_passages_are_asked_about() -> None:
-    candidates = ranked()
-    assert [one.key for one in worth_asking(candidates, 4)] == [
-        ("psg_1", 1),
-        ("psg_1", 0),
-        *((RETURNS.id, one.sentence.position) for one in candidates[1].sentences),
-    ]
-    assert len(worth_asking(candidates, 3)) == 2
-    assert len(worth_asking(candidates, 1)) == 1
+def test_whole_passages_within_reach_are_asked_about() -> None:
+    near = [replace(candidate, score=1.0 - 0.1 * place) for place, candidate in enumerate(ranked())]
+    assert [one.passage.id for one in worth_asking(near, 4)] == ["psg_1", "psg_1", "psg_2", "psg_2"]
+    assert len(worth_asking(near, 3)) == 2
+    assert len(worth_asking(near, 1)) == 1
+    far = [replace(candidate, score=1.0 - 0.5 * place) for place, candidate in enumerate(ranked())]
+    assert [one.passage.id for one in worth_asking(far, 4)] == ["psg_1", "psg_1"]
     assert worth_asking([], 3) == []
 
 
