@@ -19,7 +19,7 @@ from serve_apps.assistant.settings import CONFIGS
 
 STREAMS = (8, 32)
 TOKENS = 48
-PAIRS = 7
+PAIRS = 5
 CONFIG = CONFIGS / "laptop.yaml"
 
 Stream = Callable[[str], Awaitable[int]]
