@@ -109,6 +109,7 @@ def test_a_killed_process_is_started_again_and_its_orphan_ended(stack: FakeStack
     assert stack.process("first")["pid"] != before["pid"]
     assert not orphan.is_running() or orphan.status() == psutil.STATUS_ZOMBIE
     assert stack.process("second")["restarts"] == 0
+    assert (stack.settings.home / "starts").read_text() == "xx", "what is to happen before a start happens each time"
 
 
 def test_restart_waits_until_the_process_is_ready(stack: FakeStack) -> None:

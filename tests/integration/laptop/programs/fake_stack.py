@@ -16,6 +16,11 @@ SERVER = str(Path(__file__).with_name("fake_server.py"))
 def prepare(settings: StackSettings, pki: LocalPki) -> Stack:
     workloads = (Workload("first"),)
     pki.ensure(workloads)
+
+    def note_start() -> None:
+        with (settings.home / "starts").open("a") as starts:
+            starts.write("x")
+
     first, second = settings.paths.socket("first"), settings.paths.socket("second")
     specs = (
         ProcessSpec(
@@ -32,6 +37,7 @@ def prepare(settings: StackSettings, pki: LocalPki) -> Stack:
             ready=UnixSocketProbe(first),
             grace_seconds=5,
             listeners=(Listener(str(first), tls=True),),
+            before_start=note_start,
         ),
         *broken_process(settings),
     )
