@@ -129,7 +129,7 @@ const SCENES = {
   },
   help: async (page) => {
     await customer(page);
-    await page.getByRole("link", { name: /help/i }).first().click();
+    await page.getByRole("link", { name: /^Help( centre)?$/ }).click();
     await page.getByText("Returns policy").waitFor();
   },
   "help-search": async (page) => {

@@ -10,18 +10,16 @@ const THEMES = [
   { value: "dark", label: "Dark", icon: <Moon size={16} aria-hidden /> },
 ] as const;
 
-export default function AccountMenu({
-  trigger,
-  initiallyOpen,
-}: {
+export default function AccountMenu(props: {
   trigger: ReactElement;
-  initiallyOpen: boolean;
+  open: boolean;
+  onOpenChange: (open: boolean) => void;
 }) {
   const { session } = useBackend();
   const { name, organization } = usePrincipal();
   const [theme, setTheme] = useTheme();
   return (
-    <Menu trigger={trigger} side="top" initiallyOpen={initiallyOpen}>
+    <Menu {...props} side="top">
       <MenuTitle>
         {name} at {organization.name}
       </MenuTitle>

@@ -8,19 +8,15 @@ interface MenuProps {
   children: ReactNode;
   align?: "start" | "end";
   side?: "top" | "bottom";
-  initiallyOpen?: boolean;
+  /** Given together when somebody else keeps the state. */
+  open?: boolean;
+  onOpenChange?: (open: boolean) => void;
 }
 
 /** A menu on a button of its own. */
-export function Menu({
-  trigger,
-  children,
-  align = "start",
-  side = "bottom",
-  initiallyOpen = false,
-}: MenuProps) {
+export function Menu({ trigger, children, align = "start", side = "bottom", ...state }: MenuProps) {
   return (
-    <DropdownMenu.Root defaultOpen={initiallyOpen}>
+    <DropdownMenu.Root {...state}>
       <DropdownMenu.Trigger asChild>{trigger}</DropdownMenu.Trigger>
       <DropdownMenu.Portal>
         <DropdownMenu.Content

@@ -7,7 +7,7 @@ const STALE_MS = 5 * 60_000;
 /** Names of people by identifier, for staff; an unknown one is "Somebody" until it is known. */
 export function useNames(userIds: readonly string[]): (userId: string) => string {
   const { people } = useBackend();
-  const { userId: me } = usePrincipal();
+  const { userId: me, name } = usePrincipal();
   const wanted = [...new Set(userIds)]
     .filter((id) => id !== "" && id !== me)
     .sort()
@@ -19,7 +19,7 @@ export function useNames(userIds: readonly string[]): (userId: string) => string
     staleTime: STALE_MS,
     placeholderData: (before: ReadonlyMap<string, Person> | undefined) => before,
   });
-  return (userId) => (userId === me ? "You" : (found.data?.get(userId)?.name ?? "Somebody"));
+  return (userId) => (userId === me ? name : (found.data?.get(userId)?.name ?? "Somebody"));
 }
 
 /** Everybody who can be given a ticket. */

@@ -35,8 +35,8 @@ export default function TicketPage() {
 }
 
 function Content({ ticket }: { ticket: Ticket }) {
-  const { userId, organization } = usePrincipal();
-  const nameOf = (id: string) => (id === userId ? "You" : `${organization.name} team`);
+  const { userId, name, organization } = usePrincipal();
+  const nameOf = (id: string) => (id === userId ? name : `${organization.name} team`);
   return (
     <>
       <header className={styles.header}>
