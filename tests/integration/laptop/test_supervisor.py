@@ -46,7 +46,7 @@ class FakeStack:
     def down(self) -> bool:
         ended = launch.shut_down(self.settings, lambda _: None)
         if self.supervisor:
-            self.supervisor.wait(timeout=10)
+            self.supervisor.wait(timeout=60)
         return ended
 
     def answers(self) -> bool:
@@ -63,7 +63,7 @@ class FakeStack:
         return psutil.Process(int((self.settings.home / "orphan.pid").read_text()))
 
     @staticmethod
-    def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+    def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
@@ -134,7 +134,7 @@ def test_down_leaves_no_process_socket_or_lock(stack: FakeStack) -> None:
 def test_a_second_supervisor_yields_to_the_first(stack: FakeStack) -> None:
     stack.up()
     pids = {one["name"]: one["pid"] for one in stack.control.status()["processes"]}
-    assert stack.spawn().wait(timeout=20) == daemon.ALREADY_RUNNING
+    assert stack.spawn().wait(timeout=60) == daemon.ALREADY_RUNNING
     assert {one["name"]: one["pid"] for one in stack.control.status()["processes"]} == pids
 
 
