@@ -295,6 +295,11 @@ class InferenceDouble(
         response.usage.prompt_tokens = 10 * len(scores)
         return response
 
+    async def CountTokens(self, request: Any, context: Any) -> Any:
+        await self.faults.meet("CountTokens")
+        counts = [len(text.split()) for text in request.texts]
+        return inference_service_pb2.CountTokensResponse(counts=counts, model=MODEL, context_length=2048)
+
     async def Chat(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await self.faults.meet("Chat")
         self.prompts.append(request.messages[-1].content)
