@@ -18,8 +18,8 @@ import pytest
 from deskmesh_cli.connection import DemoSignIns, SignIn
 from deskmesh_client import Client
 
-EDGE_PORT = 18443
-BASE_PORT = 17100
+# The first pair of ports that is free is taken, so that several runs may go on beside each other.
+PORTS = [(18443 + 300 * step, 17100 + 300 * step) for step in range(4)]
 START_SECONDS = 900
 COMMAND = Path(sys.executable).parent / "deskmesh"
 
@@ -29,8 +29,8 @@ class Stack:
     """A running stack: its state folder, its address, and how to reach it as a person or a program would."""
 
     home: Path
-    edge_port: int = EDGE_PORT
-    base_port: int = BASE_PORT
+    edge_port: int
+    base_port: int
 
     @property
     def edge_url(self) -> str:
@@ -86,7 +86,7 @@ def whole_stack() -> Iterator[Stack]:
     """Started at the first use, stopped at the end; nothing of it may be left then."""
     home = Path(tempfile.mkdtemp(prefix="dm-"))
     home.chmod(0o755)  # the database runs under a user of its own when the tests run as root
-    stack = Stack(home)
+    stack = Stack(home, *free_ports())
     up = stack.deskmesh("up", timeout=START_SECONDS)
     try:
         assert up.returncode == 0, f"deskmesh up failed:\n{up.stdout[-4000:]}\n{up.stderr[-4000:]}"
@@ -98,6 +98,15 @@ def whole_stack() -> Iterator[Stack]:
             shutil.rmtree(home, ignore_errors=True)
     assert down.returncode == 0, down.stdout + down.stderr
     assert left == [], "processes outlived `deskmesh down`"
+
+
+def free_ports() -> tuple[int, int]:
+    """The edge port and the base port of a stack that would disturb no other."""
+    taken = {connection.laddr.port for connection in psutil.net_connections("tcp") if connection.laddr}
+    for edge, base in PORTS:
+        if edge not in taken and taken.isdisjoint(range(base, base + 100)):
+            return edge, base
+    pytest.fail(f"every pair of ports for a test stack is taken: {PORTS}")
 
 
 def processes_of(home: Path) -> list[str]:
