@@ -14,7 +14,6 @@ export function LazyMenu({ menu: Loaded, trigger }: LazyMenuProps) {
     setWanted(true);
     setOpen(true);
   };
-  // Not on pointerdown: the menu would take the trigger's place between press and release, and the release would close it.
   const standIn = (
     // biome-ignore lint/a11y/noStaticElementInteractions: the button inside is the interactive element
     // biome-ignore lint/a11y/useKeyWithClickEvents: it turns keys into clicks by itself

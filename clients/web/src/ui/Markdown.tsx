@@ -26,7 +26,10 @@ export function Markdown({ text, onCite, sections, streaming = false }: Markdown
     [sections],
   );
   return (
-    <div className={`${styles.markdown} ${streaming ? styles.streaming : ""}`}>
+    <div
+      className={`${styles.markdown} ${streaming ? styles.streaming : ""}`}
+      data-streaming={streaming || undefined}
+    >
       <Rendered tokens={tokens} onCite={onCite} anchors={anchors} />
     </div>
   );
