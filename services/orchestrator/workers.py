@@ -160,9 +160,9 @@ class Workers:
         if ended.outcome is None:
             logger.info("turn lost to another worker or cancelled", extra={"turn_id": turn.id})
             return
-        await self._end(
-            turn, Ending(TurnState.FINISHED, self._clock(), record.seconds, record.steps, outcome=ended.outcome)
-        )
+        ending = Ending(TurnState.FINISHED, self._clock(), record.seconds, record.steps, outcome=ended.outcome)
+        if await self._end(turn, ending):
+            logger.info("turn finished", extra={"turn_id": turn.id, "seconds": round(record.seconds, 3)})
 
     async def _fail(self, turn: Turn, error: DomainError, record: Recorder, teller: Teller) -> None:
         ending = Ending(TurnState.FAILED, self._clock(), record.seconds, record.steps, error.reason)

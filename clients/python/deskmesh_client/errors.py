@@ -34,7 +34,7 @@ class DeskmeshError(Exception):
 
     @property
     def trace_id(self) -> str:
-        """Trace that the failure belongs to; empty when it never reached a service."""
+        """Trace that the failure belongs to, 32 hexadecimal digits."""
         return self.metadata.get(TRACE_ID_KEY, "")
 
     def __str__(self) -> str:
@@ -116,8 +116,11 @@ BY_CODE: dict[grpc.StatusCode, type[DeskmeshError]] = {
 }
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError) -> DeskmeshError:
-    """Decode the details that every Deskmesh service attaches; a failure without them keeps its code as the reason."""
+def from_rpc_error(error: grpc.aio.AioRpcError, trace_id: str = "") -> DeskmeshError:
+    """Decode the details that every Deskmesh service attaches; a failure without them keeps its code as the reason.
+
+    `trace_id` is the trace the call was sent with: what refuses a call before a service sees it cannot name the trace.
+    """
     code = error.code()
     reason, message = code.name, error.details() or ""
     retry_after: float | None = None
@@ -137,5 +140,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> DeskmeshError:
             bad = error_details_pb2.BadRequest()
             detail.Unpack(bad)
             violations = [FieldViolation(v.field, v.description) for v in bad.field_violations]
+    if trace_id:
+        metadata.setdefault(TRACE_ID_KEY, trace_id)
     kind = BY_REASON.get(reason) or BY_CODE.get(code, DeskmeshError)
     return kind(code, reason, message, retry_after, violations, metadata)

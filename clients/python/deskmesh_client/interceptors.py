@@ -26,6 +26,12 @@ def new_traceparent() -> str:
     return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
 
 
+def trace_id_of(details: ClientCallDetails) -> str:
+    """The trace that a prepared call belongs to."""
+    traceparent = (details.metadata or Metadata()).get(TRACEPARENT, "")
+    return str(traceparent).split("-")[1]
+
+
 def backoff_seconds(attempt: int, error: DeskmeshError) -> float:
     """Wait before attempt `attempt` + 1: what the service asked for, or full jitter over a doubling span."""
     if error.retry_after_seconds is not None:
@@ -75,7 +81,7 @@ class UnaryInterceptor(grpc.aio.UnaryUnaryClientInterceptor):
             try:
                 await call
             except grpc.aio.AioRpcError as failure:
-                error = from_rpc_error(failure)
+                error = from_rpc_error(failure, trace_id_of(prepared))
                 if not self._caller.again(details, error, attempt):
                     raise error from None
                 renew = error.code is grpc.StatusCode.UNAUTHENTICATED
@@ -96,11 +102,11 @@ class StreamInterceptor(grpc.aio.UnaryStreamClientInterceptor):
         self, continuation: Callable[..., Awaitable[Any]], details: ClientCallDetails, request: Any
     ) -> AsyncIterator[Any]:
         # The first call is made here: grpc holds on to it in order to cancel it when the caller goes away.
-        first = await continuation(await self._caller.prepare(details, renew=False, timeout=None), request)
-        return self._frames(first, continuation, details, request)
+        prepared = await self._caller.prepare(details, renew=False, timeout=None)
+        return self._frames(await continuation(prepared, request), prepared, continuation, request)
 
     async def _frames(
-        self, call: Any, continuation: Callable[..., Awaitable[Any]], details: ClientCallDetails, request: Any
+        self, call: Any, prepared: ClientCallDetails, continuation: Callable[..., Awaitable[Any]], request: Any
     ) -> AsyncIterator[Any]:
         attempt, begun = 0, False
         try:
@@ -110,8 +116,8 @@ class StreamInterceptor(grpc.aio.UnaryStreamClientInterceptor):
                         begun = True
                         yield frame
                 except grpc.aio.AioRpcError as failure:
-                    error = from_rpc_error(failure)
-                    if begun or not self._caller.again(details, error, attempt):
+                    error = from_rpc_error(failure, trace_id_of(prepared))
+                    if begun or not self._caller.again(prepared, error, attempt):
                         raise error from None
                 else:
                     return
@@ -119,7 +125,8 @@ class StreamInterceptor(grpc.aio.UnaryStreamClientInterceptor):
                 if not renew:
                     await asyncio.sleep(backoff_seconds(attempt, error))
                 attempt += 1
-                call = await continuation(await self._caller.prepare(details, renew=renew, timeout=None), request)
+                prepared = await self._caller.prepare(prepared, renew=renew, timeout=None)
+                call = await continuation(prepared, request)
         finally:
             call.cancel()
 
