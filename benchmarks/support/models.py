@@ -64,8 +64,8 @@ async def running_models(config: Path) -> AsyncIterator[Models]:
     try:
         async with _channel(settings) as channel:
             found = Models(
-                inference_service_pb2_grpc.InferenceServiceStub(channel),  # type: ignore[arg-type]
-                router_service_pb2_grpc.RouterServiceStub(channel),  # type: ignore[arg-type]
+                inference_service_pb2_grpc.InferenceServiceStub(channel),
+                router_service_pb2_grpc.RouterServiceStub(channel),
             )
             await _ready(found, models, log)
             yield found
