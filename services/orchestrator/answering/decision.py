@@ -18,6 +18,7 @@ class Action(StrEnum):
     OFFER_REQUESTED = "offer_requested"
     OFFER_UNKNOWN = "offer_unknown"
     CLARIFY = "clarify"
+    NAME_NEAREST = "name_nearest"
     OFF_TOPIC = "off_topic"
     GREETING = "greeting"
     THANKS = "thanks"
@@ -77,39 +78,33 @@ def understand(message: str, near: Nearest, thresholds: Thresholds = THRESHOLDS)
     return None if says else Action.CLARIFY
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What speaks for the help centre knowing the answer: the best candidates' figures, see `ranking.Candidate`.
+# Evidence from which on the help centre's answer is given, and from which on its nearest articles are named.
+ANSWER_FROM = 0.75
+NEAR_FROM = 0.5
+# Words in common of this weight, about two rare ones, count half of what any number of them could.
+HALF_WEIGHT = 4.0
 
-    `gain` is how much likelier the model finds the question after the likeliest sentence than after none, in mean
-    natural logs; None when the model was not asked.
+
+def evidence(candidates: Sequence[Candidate]) -> float:
+    """How much speaks for the best passage answering the question, up to 2: its nearness in meaning and in words.
+
+    What the words in common weigh counts, not their share: a long story asks no less of a question. The model's
+    likelihoods say nothing here: a question with the shop's name in it is likely after any of its texts.
     """
-
-    similarity: float
-    overlap: float
-    gain: float | None = None
-
-    @classmethod
-    def of(cls, candidates: Sequence[Candidate], unprompted: float | None) -> "Evidence":
-        """From the ranked candidates; `unprompted` is the question's likelihood after no sentence."""
-        if not candidates:
-            return cls(-1.0, 0.0)
-        best = candidates[0]
-        gain = best.likelihood - unprompted if best.likelihood is not None and unprompted is not None else None
-        return cls(best.similarity, best.overlap, gain)
-
-    @property
-    def strength(self) -> float:
-        """One number; answers begin at `ANSWER_FROM`."""
-        return self.similarity + 0.5 * self.overlap + (0.2 * self.gain if self.gain is not None else 0.0)
+    if not candidates:
+        return 0.0
+    best = candidates[0]
+    return best.similarity + best.common_weight / (best.common_weight + HALF_WEIGHT)
 
 
-ANSWER_FROM = 0.60
-
-
-def is_answerable(evidence: Evidence) -> bool:
-    """True when the best sentence is near enough to the question to be its answer."""
-    return evidence.strength >= ANSWER_FROM
+def judge(message: str, near: Nearest, strength: float, thresholds: Thresholds = THRESHOLDS) -> Action:
+    """Answer, name what is near, ask back when the message says little by itself, or offer a ticket."""
+    if strength >= ANSWER_FROM:
+        return Action.ANSWER
+    if strength >= NEAR_FROM:
+        return Action.NAME_NEAREST
+    is_vague = near.similarities[Intent.VAGUE] >= thresholds.vague or len(words(message)) <= 1
+    return Action.CLARIFY if is_vague else Action.OFFER_UNKNOWN
 
 
 _FOLLOW_UP = re.compile(r"^\W*(?:and|but|or|what about|how about|what if|same for|also|then)\b", re.IGNORECASE)

@@ -95,8 +95,25 @@ def _thesaurus() -> tuple[tuple[re.Pattern[str], str], ...]:
 
 def translations(question: str) -> list[str]:
     """What the question's words are called in help centres, for those that have another name there."""
+    return [meaning for _, meaning in _translated_phrases(question)]
+
+
+def _translated_phrases(question: str) -> list[tuple[str, str]]:
     plain = question.lower().replace("’", "'")
-    return [meaning for pattern, meaning in _thesaurus() if pattern.search(plain)]
+    return [(found.group(), meaning) for pattern, meaning in _thesaurus() if (found := pattern.search(plain))]
+
+
+def common_weight(question: str, text: Sequence[str], rarity: Rarity) -> float:
+    """Weight of the question's words that a text has too, in those or in the help centre's words; from 0 up.
+
+    A word that has another name counts as said when the text has most of that name.
+    """
+    said = set(text)
+    for phrase, meaning in _translated_phrases(question):
+        name = set(words(meaning))
+        if name and 2 * len(name & said) >= len(name):
+            said.update(words(phrase))
+    return sum(rarity.weight(word) for word in said.intersection(words(question)))
 
 
 def translated(question: str) -> str:

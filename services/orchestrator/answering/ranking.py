@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.orchestrator.answering.kinds import Kind, answers_kind, kind_of
-from services.orchestrator.answering.lexicon import Rarity, translations, words
+from services.orchestrator.answering.lexicon import Rarity, common_weight, translations, words
 from services.orchestrator.answering.passages import Passage, Sentence
 
 Vector = NDArray[np.float32]
@@ -79,14 +79,14 @@ class Scored:
 class Candidate:
     """A passage and how well it answers, with its sentences, the best first. Only the order of scores means something.
 
-    `similarity` is the larger cosine of the passage and the question as asked or translated; `overlap` the larger share
-    of the question's words, as asked or translated, that the passage has.
+    `similarity` is the mean cosine of the passage and the question as asked and translated; `common_weight` what the
+    question's words weigh that the passage has too, in those or in the help centre's words.
     """
 
     passage: Passage
     score: float
     similarity: float
-    overlap: float
+    common_weight: float
     sentences: tuple[Scored, ...]
 
     @property
@@ -155,7 +155,8 @@ def rank(
             )
         )
         if scored:
-            candidates.append(Candidate(passage, score, max(cosines), max(overlaps), scored))
+            common = common_weight(question, body, rarity)
+            candidates.append(Candidate(passage, score, (cosines[0] + cosines[1]) / 2, common, scored))
     return sorted(candidates, key=lambda candidate: -candidate.score)
 
 

@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from services.common.errors import Unavailable
-from services.orchestrator.answering.decision import Evidence
 from services.orchestrator.answering.passages import Passage, Sentence
 from services.orchestrator.answering.ranking import (
     Candidate,
@@ -23,15 +21,6 @@ from services.orchestrator.workflow.services import Services
 # Each costs the model about 50 tokens; docs/adr/0004 has what more of them bring.
 SENTENCES_ASKED = 12
 SCORE_SECONDS = 12.0
-NO_CONTEXT = "Question:"
-
-
-@dataclass(frozen=True, slots=True)
-class Ranked:
-    """The candidates, the likeliest answer first, and what speaks for it."""
-
-    candidates: list[Candidate]
-    evidence: Evidence
 
 
 async def choose_model(conversation_id: str, services: Services, record: Recorder) -> Route | None:
@@ -50,7 +39,7 @@ async def choose_model(conversation_id: str, services: Services, record: Recorde
 
 async def rank_sentences(
     reading: Reading, passages: Sequence[Passage], route: Route | None, services: Services, record: Recorder
-) -> Ranked:
+) -> list[Candidate]:
     """The sentences of the passages in the order in which they answer. Raises ModelOverloaded."""
     async with record.step("rank") as notes:
         recalled = await services.memory.recall(passages)
@@ -58,29 +47,27 @@ async def rank_sentences(
         notes.details["passages"] = str(len(candidates))
         notes.details["passages_embedded"] = str(recalled.learned)
     if route is None or not candidates:
-        return Ranked(candidates, Evidence.of(candidates, None))
+        return candidates
     asked = worth_asking(candidates, SENTENCES_ASKED)
     likelihoods = await _ask(reading.question, asked, route, services, record)
     if likelihoods is None:
-        return Ranked(candidates, Evidence.of(candidates, None))
-    *scores, unprompted = likelihoods.scores
-    by_sentence = {sentence.key: score for sentence, score in zip(asked, scores, strict=True)}
-    candidates = with_likelihoods(candidates, by_sentence)
-    return Ranked(candidates, Evidence.of(candidates, unprompted))
+        return candidates
+    by_sentence = {sentence.key: score for sentence, score in zip(asked, likelihoods.scores, strict=True)}
+    return with_likelihoods(candidates, by_sentence)
 
 
 async def _ask(
     question: str, sentences: Sequence[Sentence], route: Route, services: Services, record: Recorder
 ) -> Likelihoods | None:
-    """How likely the question is after each sentence and, last, after none; None when the model fails to say."""
+    """How likely the question is after each sentence; None when the model fails to say."""
     target = likelihood_target(question)
-    contexts = [*(likelihood_context(sentence) for sentence in sentences), NO_CONTEXT]
     async with record.step("score") as notes:
         notes.model = route.model
         notes.versions["prompt"] = "likelihood/1"
         try:
             async with asyncio.timeout(SCORE_SECONDS):
-                answered = await services.models.score(route, [(context, target) for context in contexts])
+                pairs = [(likelihood_context(sentence), target) for sentence in sentences]
+                answered = await services.models.score(route, pairs)
         except Unavailable as error:
             notes.error_reason = error.reason
             return None

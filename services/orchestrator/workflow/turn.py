@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from services.orchestrator.answering import texts
-from services.orchestrator.answering.decision import Action, is_answerable, standalone, topics, understand
+from services.orchestrator.answering.decision import Action, evidence, judge, standalone, topics, understand
 from services.orchestrator.answering.intents import reply_of
 from services.orchestrator.answering.passages import Passage
+from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.wording import Markers, Piece
 from services.orchestrator.domain import Decision, Outcome, Proposal, ProposalState, Turn
 from services.orchestrator.errors import TurnLost
@@ -14,7 +15,7 @@ from services.orchestrator.ports import Route, WorkFor
 from services.orchestrator.workflow.act import carry_out, decline, hand_off, offer
 from services.orchestrator.workflow.gather import Background, Reading, abandon, load_background, read, retrieve
 from services.orchestrator.workflow.memory import IntentMemory
-from services.orchestrator.workflow.rank import Ranked, choose_model, rank_sentences
+from services.orchestrator.workflow.rank import choose_model, rank_sentences
 from services.orchestrator.workflow.record import Recorder
 from services.orchestrator.workflow.services import Services
 from services.orchestrator.workflow.tell import Teller, citation_of
@@ -153,27 +154,35 @@ class _Try:
 
     async def _answer(self, reading: Reading, background: Background, passages: list[Passage]) -> Outcome:
         route = await choose_model(self._turn.conversation_id, self._services, self._record)
-        ranked = await rank_sentences(reading, passages, route, self._services, self._record)
+        candidates = await rank_sentences(reading, passages, route, self._services, self._record)
         self.model = route.model if route else ""
         async with self._record.step("judge") as notes:
-            answerable = is_answerable(ranked.evidence)
-            notes.details["strength"] = f"{ranked.evidence.strength:.3f}"
-            notes.details["action"] = (Action.ANSWER if answerable else Action.OFFER_UNKNOWN).value
-        if not answerable:
-            return offer(self._turn, background, requested=False)
-        return await self._word(reading.question, ranked, route)
+            strength = evidence(candidates)
+            action = judge(self._turn.text, reading.near, strength)
+            notes.details["strength"] = f"{strength:.3f}"
+            notes.details["action"] = action.value
+        match action:
+            case Action.ANSWER:
+                return await self._word(reading.question, candidates, route)
+            case Action.CLARIFY:
+                return clarify(passages)
+            case Action.NAME_NEAREST:
+                titles = topics([candidate.passage.article_title for candidate in candidates])
+                return Outcome(Decision.CLARIFY, texts.NEAREST_TOPICS.format(topics=texts.listed(titles)))
+            case _:
+                return offer(self._turn, background, requested=False)
 
-    async def _word(self, question: str, ranked: Ranked, route: Route | None) -> Outcome:
+    async def _word(self, question: str, candidates: list[Candidate], route: Route | None) -> Outcome:
         markers = Markers()
         if route is not None and route.free_wording:
             if not await self._begin_streaming():
                 raise TurnLost
             self.told = True
-            async for piece in write(question, ranked, markers, route, self._services, self._record):
+            async for piece in write(question, candidates, markers, route, self._services, self._record):
                 self.pieces.append(piece)
                 await self._teller.piece(piece)
         else:
-            self.pieces = [piece async for piece in quote(ranked, markers, self._record)]
+            self.pieces = [piece async for piece in quote(candidates, markers, self._record)]
         return Outcome(
             Decision.ANSWER,
             "".join(piece.text for piece in self.pieces),

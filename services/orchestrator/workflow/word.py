@@ -6,11 +6,11 @@ from contextlib import aclosing
 from services.common.errors import Unavailable
 from services.orchestrator.answering.grounding import is_grounded
 from services.orchestrator.answering.passages import Passage
+from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.sentences import take_sentences
 from services.orchestrator.answering.wording import Markers, Part, Piece, quotation
 from services.orchestrator.domain import Usage
 from services.orchestrator.ports import Prompt, Route
-from services.orchestrator.workflow.rank import Ranked
 from services.orchestrator.workflow.record import Recorder
 from services.orchestrator.workflow.services import Services
 
@@ -24,10 +24,10 @@ _SYSTEM = (
 )
 
 
-async def quote(ranked: Ranked, markers: Markers, record: Recorder) -> AsyncIterator[Piece]:
+async def quote(candidates: Sequence[Candidate], markers: Markers, record: Recorder) -> AsyncIterator[Piece]:
     """The sentences that answer, verbatim."""
     async with record.step("word") as notes:
-        parts = quotation(ranked.candidates)
+        parts = quotation(candidates)
         notes.details["wording"] = "quoted"
         notes.details["sentences"] = str(len(parts))
         notes.versions.update({f"passage {n}": _version(part.passage) for n, part in enumerate(parts, start=1)})
@@ -36,10 +36,10 @@ async def quote(ranked: Ranked, markers: Markers, record: Recorder) -> AsyncIter
 
 
 async def write(
-    question: str, ranked: Ranked, markers: Markers, route: Route, services: Services, record: Recorder
+    question: str, candidates: Sequence[Candidate], markers: Markers, route: Route, services: Services, record: Recorder
 ) -> AsyncIterator[Piece]:
     """The model's own sentences, each as soon as it is whole and checked; where one drifts, quotations take over."""
-    passages = [candidate.passage for candidate in ranked.candidates[:PASSAGES_TOLD]]
+    passages = [candidate.passage for candidate in candidates[:PASSAGES_TOLD]]
     drifted = False
     said = 0
     async with record.step("word") as notes:
@@ -76,7 +76,7 @@ async def write(
         notes.details["sentences"] = str(said)
         notes.details["drifted"] = str(drifted).lower()
     if drifted or not said:
-        for part in quotation(ranked.candidates):
+        for part in quotation(candidates):
             yield markers.mark(part)
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.orchestrator.answering import texts
-from services.orchestrator.answering.decision import Action, Evidence, is_answerable, standalone, topics, understand
+from services.orchestrator.answering.decision import Action, evidence, judge, standalone, topics, understand
 from services.orchestrator.answering.intents import (
     Examples,
     Intent,
@@ -119,10 +119,19 @@ def test_every_intent_has_examples_of_its_own() -> None:
     assert len(set(examples.utterances)) == len(examples.utterances)
 
 
-def test_little_evidence_is_no_answer() -> None:
-    assert is_answerable(Evidence(0.7, 0.8))
-    assert not is_answerable(Evidence(0.2, 0.1))
-    assert not is_answerable(Evidence.of([], None))
+@pytest.mark.parametrize(
+    ("message", "nearest_to", "strength", "action"),
+    [
+        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), 1.2, Action.ANSWER),
+        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), 0.6, Action.NAME_NEAREST),
+        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), 0.2, Action.OFFER_UNKNOWN),
+        ("Something was wrong with the thing last time", near(Intent.VAGUE, 0.6), 0.2, Action.CLARIFY),
+        ("not good", near(Intent.QUESTION, 0.3), 0.2, Action.CLARIFY),
+    ],
+)
+def test_little_evidence_is_no_answer(message: str, nearest_to: Nearest, strength: float, action: Action) -> None:
+    assert judge(message, nearest_to, strength) is action
+    assert evidence([]) == 0.0
 
 
 @pytest.mark.parametrize(

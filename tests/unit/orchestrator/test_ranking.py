@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from services.orchestrator.answering.decision import Evidence
+from services.orchestrator.answering.decision import evidence
 from services.orchestrator.answering.passages import Passage, Sentence
 from services.orchestrator.answering.ranking import (
     Candidate,
@@ -62,7 +62,7 @@ def test_the_nearest_passage_and_the_sentence_of_the_asked_kind_come_first() -> 
     candidates = ranked()
     assert [candidate.passage.id for candidate in candidates] == ["psg_1", "psg_2"]
     assert texts(candidates)[0] == "Standard delivery costs £3.95."
-    assert candidates[0].overlap > candidates[1].overlap
+    assert candidates[0].common_weight > candidates[1].common_weight
 
 
 def test_words_decide_between_equally_near_passages() -> None:
@@ -102,11 +102,9 @@ def test_the_question_follows_the_sentence() -> None:
 
 
 def test_evidence_is_of_the_best_candidate() -> None:
-    candidates = with_likelihoods(ranked(), {(DELIVERY.id, 1): -2.0})
-    evidence = Evidence.of(candidates, -3.5)
-    assert evidence.gain == 1.5
-    assert evidence.similarity == candidates[0].similarity
-    assert Evidence.of(candidates, None).gain is None
+    candidates = ranked()
+    assert candidates[0].similarity < evidence(candidates) < candidates[0].similarity + 1.0
+    assert evidence(candidates) > evidence(candidates[1:])
 
 
 def test_one_sentence_when_it_leads_clearly_and_two_in_their_order_otherwise() -> None:
@@ -123,7 +121,7 @@ def test_what_is_not_verbatim_is_left_out() -> None:
     best = ranked()[0]
     forged = Sentence("Standard delivery costs nothing.", DELIVERY, 1, 0)
     sentences = tuple(type(one)(forged, one.score) for one in best.sentences[:1])
-    candidate = Candidate(best.passage, best.score, best.similarity, best.overlap, sentences)
+    candidate = Candidate(best.passage, best.score, best.similarity, best.common_weight, sentences)
     assert quotation([candidate]) == []
 
 
