@@ -83,9 +83,11 @@ ANSWER_FROM = 0.75
 NEAR_FROM = 0.5
 # Words in common of this weight, about two rare ones, count half of what any number of them could.
 HALF_WEIGHT = 4.0
+SHORT_QUESTION_WORDS = 5
+SHORT_QUESTION_COVERAGE = 0.4
 
 
-def evidence(candidates: Sequence[Candidate]) -> float:
+def evidence(question: str, candidates: Sequence[Candidate]) -> float:
     """How much speaks for the best passage answering the question, up to 2: its nearness in meaning and in words.
 
     What the words in common weigh counts, not their share: a long story asks no less of a question. The model's
@@ -94,7 +96,11 @@ def evidence(candidates: Sequence[Candidate]) -> float:
     if not candidates:
         return 0.0
     best = candidates[0]
-    return best.similarity + best.common_weight / (best.common_weight + HALF_WEIGHT)
+    strength = best.similarity + best.common_weight / (best.common_weight + HALF_WEIGHT)
+    # Of a short question every word counts: "Who founded Fernwick?" is not answered by a text with Fernwick in it.
+    if len(set(words(question))) <= SHORT_QUESTION_WORDS and best.coverage < SHORT_QUESTION_COVERAGE:
+        return min(strength, NEAR_FROM)
+    return strength
 
 
 def judge(message: str, near: Nearest, strength: float, thresholds: Thresholds = THRESHOLDS) -> Action:

@@ -80,13 +80,15 @@ class Candidate:
     """A passage and how well it answers, with its sentences, the best first. Only the order of scores means something.
 
     `similarity` is the mean cosine of the passage and the question as asked and translated; `common_weight` what the
-    question's words weigh that the passage has too, in those or in the help centre's words.
+    question's words weigh that the passage has too, in those or in the help centre's words, and `coverage` the share of
+    all its words that this is.
     """
 
     passage: Passage
     score: float
     similarity: float
     common_weight: float
+    coverage: float
     sentences: tuple[Scored, ...]
 
     @property
@@ -156,7 +158,12 @@ def rank(
         )
         if scored:
             common = common_weight(question, body, rarity)
-            candidates.append(Candidate(passage, score, (cosines[0] + cosines[1]) / 2, common, scored))
+            whole = sum(rarity.weight(word) for word in set(asked.asked))
+            candidates.append(
+                Candidate(
+                    passage, score, (cosines[0] + cosines[1]) / 2, common, common / whole if whole else 0.0, scored
+                )
+            )
     return sorted(candidates, key=lambda candidate: -candidate.score)
 
 

@@ -157,7 +157,7 @@ class _Try:
         candidates = await rank_sentences(reading, passages, route, self._services, self._record)
         self.model = route.model if route else ""
         async with self._record.step("judge") as notes:
-            strength = evidence(candidates)
+            strength = evidence(reading.question, candidates)
             action = judge(self._turn.text, reading.near, strength)
             notes.details["strength"] = f"{strength:.3f}"
             notes.details["action"] = action.value

@@ -131,7 +131,7 @@ def test_every_intent_has_examples_of_its_own() -> None:
 )
 def test_little_evidence_is_no_answer(message: str, nearest_to: Nearest, strength: float, action: Action) -> None:
     assert judge(message, nearest_to, strength) is action
-    assert evidence([]) == 0.0
+    assert evidence("How long?", []) == 0.0
 
 
 @pytest.mark.parametrize(

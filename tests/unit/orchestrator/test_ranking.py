@@ -103,8 +103,9 @@ def test_the_question_follows_the_sentence() -> None:
 
 def test_evidence_is_of_the_best_candidate() -> None:
     candidates = ranked()
-    assert candidates[0].similarity < evidence(candidates) < candidates[0].similarity + 1.0
-    assert evidence(candidates) > evidence(candidates[1:])
+    assert candidates[0].similarity < evidence(QUESTION, candidates) < candidates[0].similarity + 1.0
+    assert evidence(QUESTION, candidates) > evidence(QUESTION, candidates[1:])
+    assert evidence("Who invented standard tents?", [replace(candidates[0], coverage=0.3)]) <= 0.5
 
 
 def test_one_sentence_when_it_leads_clearly_and_two_in_their_order_otherwise() -> None:
@@ -121,7 +122,7 @@ def test_what_is_not_verbatim_is_left_out() -> None:
     best = ranked()[0]
     forged = Sentence("Standard delivery costs nothing.", DELIVERY, 1, 0)
     sentences = tuple(type(one)(forged, one.score) for one in best.sentences[:1])
-    candidate = Candidate(best.passage, best.score, best.similarity, best.common_weight, sentences)
+    candidate = Candidate(best.passage, best.score, best.similarity, best.common_weight, best.coverage, sentences)
     assert quotation([candidate]) == []
 
 
