@@ -122,11 +122,14 @@ def from_rpc_error(error: grpc.aio.AioRpcError, trace_id: str = "") -> DeskmeshE
     `trace_id` is the trace the call was sent with: what refuses a call before a service sees it cannot name the trace.
     """
     code = error.code()
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError is call-like
+    if status is None and code is grpc.StatusCode.INTERNAL:
+        # Every service gives details; without them the stream was reset on the way, as when a process is killed.
+        code = grpc.StatusCode.UNAVAILABLE
     reason, message = code.name, error.details() or ""
     retry_after: float | None = None
     violations: list[FieldViolation] = []
     metadata: dict[str, str] = {}
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError is call-like
     for detail in status.details if status is not None else ():
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
             info = error_details_pb2.ErrorInfo()

@@ -238,3 +238,12 @@ async def test_a_broken_turn_is_joined_again_without_repeating_pieces() -> None:
     assert [frame.text for frame in frames if isinstance(frame, Delta)] == ["a", "b", "c"]
     assert isinstance(frames[-1], Finished)
     assert len({request.request_id for request, _ in scripted.calls}) == 1
+
+
+async def test_a_reset_stream_is_told_as_unavailable() -> None:
+    """A failure without details comes from the way, not from a service."""
+    metadata = grpc.aio.Metadata()
+    reset = grpc.aio.AioRpcError(grpc.StatusCode.INTERNAL, metadata, metadata, "Received RST_STREAM with error code 2")
+    error = errors.from_rpc_error(reset, "t" * 32)
+    assert isinstance(error, errors.Unavailable)
+    assert (error.code, error.trace_id) == (grpc.StatusCode.UNAVAILABLE, "t" * 32)
