@@ -17,7 +17,7 @@ from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.settings import OrchestratorSettings
 from services.orchestrator.usecases import TurnService
 from services.orchestrator.workers import Limits, Workers
-from services.orchestrator.workflow.memory import IntentMemory, PassageMemory
+from services.orchestrator.workflow.memory import IntentMemory, PassageMemory, warming
 from services.orchestrator.workflow.services import Services
 from services.orchestrator.workflow.turn import Workflow
 
@@ -35,6 +35,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) 
         models=ModelsClient(inference),
         memory=PassageMemory(embedder),
     )
+    intents = IntentMemory(embedder)
+    await stack.enter_async_context(warming(intents))
     work_for = partial(SqlWork, platform.sessionmaker)
     queue = SqlTurnQueue(platform.sessionmaker)
     tracer = trace.get_tracer("deskmesh")
@@ -42,12 +44,13 @@ async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) 
         concurrent_turns=settings.concurrent_turns,
         lease_seconds=settings.lease_seconds,
         turn_seconds=settings.turn_seconds,
+        finishing_seconds=settings.drain_seconds / 2,
     )
     workers = await stack.enter_async_context(
         Workers(
             new_id("wrk"),
             queue,
-            Workflow(services, IntentMemory(embedder), work_for),
+            Workflow(services, intents, work_for),
             services.sessions,
             work_for,
             platform.clock,

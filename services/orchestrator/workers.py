@@ -35,6 +35,8 @@ class Limits:
     turn_seconds: float = 60.0
     # A failure is told for at most this long after the turn's own time.
     telling_seconds: float = 15.0
+    # At the end of the process, turns that run get so long to end here.
+    finishing_seconds: float = 10.0
 
 
 class Internal(DomainError):
@@ -74,6 +76,8 @@ class Workers:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._running:
+            await asyncio.wait(self._running.values(), timeout=self._limits.finishing_seconds)
         tasks = [*self._running.values(), *([self._loop] if self._loop else [])]
         for task in tasks:
             task.cancel()

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from services.common.errors import DomainError
 from services.orchestrator.answering.intents import Examples, Nearest, load_examples, nearest
 from services.orchestrator.answering.passages import Passage, Sentence
 from services.orchestrator.answering.ranking import PassageVectors, Vector, in_context, passage_text
@@ -13,6 +15,7 @@ from services.orchestrator.ports import Embedder
 
 # About 25 KiB a passage.
 PASSAGES_KEPT = 4000
+WARMING_PAUSE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class PassageMemory:
 
 
 class IntentMemory:
-    """The labelled examples with their vectors, embedded at the first use."""
+    """The labelled examples with their vectors, embedded once."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -79,7 +82,31 @@ class IntentMemory:
 
     async def nearest(self, message: Vector) -> Nearest:
         """How near a message is to each intent."""
+        return nearest(message, self._examples, await self._learned())
+
+    async def warm(self) -> None:
+        """Embed the examples before the first message needs them, as soon as the embedder is there."""
+        while True:
+            try:
+                await self._learned()
+            except DomainError:
+                await asyncio.sleep(WARMING_PAUSE_SECONDS)
+            else:
+                return
+
+    async def _learned(self) -> list[Vector]:
         async with self._lock:
             if self._vectors is None:
                 self._vectors = await self._embedder.embed(self._examples.utterances)
-        return nearest(message, self._examples, self._vectors)
+            return self._vectors
+
+
+@asynccontextmanager
+async def warming(intents: IntentMemory) -> AsyncIterator[None]:
+    """Warm the examples while the block runs."""
+    task = asyncio.create_task(intents.warm())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
