@@ -37,7 +37,7 @@ VICTIMS = [
 
 
 async def ready(stack: Stack, seconds: float, *, restarted: str = "", since: int = 0) -> dict[str, int]:
-    """Wait until every process is ready, and one of them was restarted more often than `since`; the restarts of each."""
+    """Wait until every process is ready and one was restarted more often than `since`; the restarts of each."""
     deadline = time.monotonic() + seconds
     while True:
         status = await asyncio.to_thread(stack.deskmesh_json, "status")
