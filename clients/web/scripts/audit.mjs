@@ -67,7 +67,8 @@ async function walk(browser, { width, height }, theme) {
   const page = await context.newPage();
   const scripts = new Map();
   page.on("response", async (response) => {
-    if (response.request().resourceType() !== "script") return;
+    // What is revalidated was counted when it came the first time.
+    if (response.request().resourceType() !== "script" || response.status() !== 200) return;
     scripts.set(response.url(), gzipSync(await response.body(), { level: 9 }).length);
   });
   const found = [];

@@ -121,7 +121,7 @@ describe("the log", () => {
   it("keeps what is on its way when everything is told again", () => {
     const state = play([
       ...events(...ANSWERED),
-      { type: "sending", requestId: "r1", text: "And?" },
+      { type: "sending", requestId: "r1", author: "customer", text: "And?" },
       { type: "reset" },
     ]);
     expect(state).toMatchObject({ lastOffset: 0, items: [], outgoing: [{ requestId: "r1" }] });
@@ -129,7 +129,7 @@ describe("the log", () => {
 });
 
 describe("a message of one's own", () => {
-  const sending: ChatAction = { type: "sending", requestId: "r1", text: "How long?" };
+  const sending: ChatAction = { type: "sending", requestId: "r1", author: "customer", text: "How long?" };
   const sent: ChatAction = { type: "sent", requestId: "r1", messageId: "m1" };
   const [added] = events(...ANSWERED);
   if (!added) throw new Error("the list is too short");
@@ -161,8 +161,24 @@ describe("a message of one's own", () => {
     expect(play([{ type: "withdrawn", requestId: "r1" }], refused).outgoing).toEqual([]);
   });
 
+  it("is shown once to an agent, too, and never taken for the customer's", () => {
+    const reply: ChatAction = { type: "sending", requestId: "r1", author: "agent", text: "How long?" };
+    expect(play([reply, added]).outgoing).toHaveLength(1);
+    const shown = events(event(1, { kind: "message", message: message("m9", "agent", "How long?") }));
+    for (const order of [
+      [reply, ...shown, { type: "sent", requestId: "r1", messageId: "m9" } as const],
+      [reply, { type: "sent", requestId: "r1", messageId: "m9" } as const, ...shown],
+    ]) {
+      expect(play(order)).toMatchObject({ outgoing: [], items: [{ key: "m9" }] });
+    }
+  });
+
   it("tells apart two of the same words", () => {
-    const twice = play([sending, { type: "sending", requestId: "r2", text: "How long?" }, added]);
+    const twice = play([
+      sending,
+      { type: "sending", requestId: "r2", author: "customer", text: "How long?" },
+      added,
+    ]);
     expect(twice.outgoing).toMatchObject([{ requestId: "r2" }]);
   });
 });

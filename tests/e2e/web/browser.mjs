@@ -54,20 +54,13 @@ export async function say({ page }, text) {
   await page.keyboard.press("Enter");
 }
 
-/** Asks and waits for the whole answer; returns its text and the lengths it was seen at while it was written. */
+/** Asks and waits for the whole answer; returns its line. */
 export async function ask({ page }, text) {
-  const before = await page.getByRole("button", { name: "Copy the answer" }).count();
+  const whole = page.getByRole("button", { name: "Copy the answer" });
+  const before = await whole.count();
   await say({ page }, text);
-  const lengths = new Set();
-  const deadline = Date.now() + ANSWER_MS;
-  while ((await page.getByRole("button", { name: "Copy the answer" }).count()) <= before) {
-    if (Date.now() > deadline) throw new Error(`no answer to ${JSON.stringify(text)} within ${ANSWER_MS} ms`);
-    const seen = await page.evaluate(() => document.querySelector("[data-streaming]")?.textContent?.length ?? 0);
-    if (seen) lengths.add(seen);
-    await page.waitForTimeout(20);
-  }
-  const lines = await linesOf(page);
-  return { answer: lines.at(-1), lengths: [...lengths] };
+  await whole.nth(before).waitFor({ timeout: ANSWER_MS });
+  return (await linesOf(page)).at(-1);
 }
 
 /** What the conversation shows, line by line, without the times. */

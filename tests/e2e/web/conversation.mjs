@@ -11,8 +11,7 @@ await journey(async (browser, facts) => {
 
   await signUp(customer, email, "a long walk over the hills", "Vera Visitor");
   const first = await ask(customer, "How many days do I have to return something?");
-  facts.answer = first.answer;
-  facts.lengths = first.lengths;
+  facts.answer = first;
   facts.address = new URL(page.url()).pathname;
 
   await page.getByRole("list", { name: "Sources" }).getByRole("button").first().click();

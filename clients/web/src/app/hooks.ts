@@ -1,7 +1,7 @@
 import { createContext, use, useEffect, useSyncExternalStore } from "react";
 import { isStaff, type Principal } from "../features/session/model";
 import type { SessionState } from "../features/session/store";
-import type { Backend } from "./backend";
+import type { Api, Backend } from "./backend";
 
 export const BackendContext = createContext<Backend | undefined>(undefined);
 
@@ -11,9 +11,15 @@ export function useBackend(): Backend {
   return backend;
 }
 
+/** The calls of one kind, as the signed-in person. */
+export function useApi<T>(kind: Api<T>): T {
+  return useBackend().api(kind);
+}
+
+export const SessionContext = createContext<SessionState>({ status: "restoring" });
+
 export function useSession(): SessionState {
-  const { session } = useBackend();
-  return useSyncExternalStore(session.subscribe, session.snapshot);
+  return use(SessionContext);
 }
 
 /** The signed-in person; only below a route that requires one. */

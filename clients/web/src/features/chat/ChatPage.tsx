@@ -2,7 +2,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { History, Sparkles, SquarePen } from "lucide-react";
 import { lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
 import { Link, useLocation, useNavigate, useParams } from "react-router";
-import { useBackend, useMediaQuery, usePrincipal, useTitle } from "../../app/hooks";
+import { useApi, useMediaQuery, usePrincipal, useTitle } from "../../app/hooks";
 import { IconButton } from "../../ui/Button";
 import { useNotify } from "../../ui/Notices";
 import { Failure, Skeleton } from "../../ui/states";
@@ -13,17 +13,20 @@ import { LinkBanner } from "./LinkBanner";
 import type { LiveConversation } from "./liveConversation";
 import type { Citation } from "./model";
 import { Starters } from "./Starters";
-import { Timeline, type TimelineActions } from "./Timeline";
+import { ConversationShelf } from "./shelf";
+import type { TimelineActions } from "./Timeline";
 import { useLiveConversation } from "./useLiveConversation";
 
 const ArticlePanel = lazy(() => import("../help/ArticlePanel"));
+const loadTimeline = () => import("./Timeline");
+const Timeline = lazy(() => loadTimeline().then((module) => ({ default: module.Timeline })));
 const HistorySheet = lazy(() => import("./HistorySheet"));
 
 /** The customer's chat: a new conversation, or one of those before. */
 export default function ChatPage() {
   const { conversationId = "" } = useParams();
   const { key: visit } = useLocation();
-  const { conversations } = useBackend();
+  const conversations = useApi(ConversationShelf);
   const queries = useQueryClient();
   const navigate = useNavigate();
   const conversation = conversationId ? conversations.open(conversationId) : conversations.draft(visit);
@@ -92,13 +95,15 @@ function Chat({ conversation }: { conversation: LiveConversation }) {
             <Skeleton lines={7} label="Loading the conversation" />
           </div>
         ) : (
-          <Timeline
-            state={state}
-            perspective="customer"
-            actions={actions}
-            nameOfAgent={() => `${organization.name} team`}
-            ticketPath="/tickets"
-          />
+          <Suspense fallback={<div className={styles.loading} />}>
+            <Timeline
+              state={state}
+              perspective="customer"
+              actions={actions}
+              nameOfAgent={() => `${organization.name} team`}
+              ticketPath="/tickets"
+            />
+          </Suspense>
         )}
         {state.link.state !== "failed" && (
           <Composer
@@ -107,7 +112,11 @@ function Chat({ conversation }: { conversation: LiveConversation }) {
             placeholder={draft ? "Ask a question…" : "Write a message…"}
             onSend={(text) => void conversation.send(text)}
             onStop={() => void conversation.stopTurn().catch(notify.failure)}
-            onTyping={(typing) => conversation.typing(typing)}
+            onTyping={(typing) => {
+              // Fetched while the first question is written.
+              if (typing && draft) void loadTimeline();
+              conversation.typing(typing);
+            }}
           />
         )}
       </div>

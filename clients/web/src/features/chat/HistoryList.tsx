@@ -1,16 +1,17 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { NavLink } from "react-router";
-import { useBackend } from "../../app/hooks";
+import { useApi } from "../../app/hooks";
 import { Button } from "../../ui/Button";
 import { Failure, Skeleton } from "../../ui/states";
 import { Ago } from "../../ui/When";
+import { ChatApi } from "./api";
 import styles from "./HistoryList.module.css";
 
 export const HISTORY_KEY = ["conversations"] as const;
 
 /** The customer's conversations, last active first. */
 export function HistoryList({ onChoose }: { onChoose?: () => void }) {
-  const { chat } = useBackend();
+  const chat = useApi(ChatApi);
   const history = useInfiniteQuery({
     queryKey: HISTORY_KEY,
     queryFn: ({ pageParam }) => chat.list(pageParam),

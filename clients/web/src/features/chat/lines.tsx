@@ -1,12 +1,4 @@
-import {
-  ArrowRight,
-  CircleCheck,
-  CircleSlash,
-  RotateCw,
-  Ticket,
-  TriangleAlert,
-  UserRound,
-} from "lucide-react";
+import { ArrowRight, CircleCheck, CircleSlash, RotateCw, Ticket, TriangleAlert } from "lucide-react";
 import { useState } from "react";
 import { Link } from "react-router";
 import { describe, describeReason } from "../../rpc/problems";
@@ -187,10 +179,7 @@ export function ResponderLine({
 }) {
   return (
     <p className={styles.divider}>
-      <span>
-        <UserRound size={14} aria-hidden />
-        {RESPONDER_WORDS[perspective][responder]}
-      </span>
+      <span>{RESPONDER_WORDS[perspective][responder]}</span>
     </p>
   );
 }

@@ -66,7 +66,7 @@ export class LiveConversation {
     requestId: string = crypto.randomUUID(),
     proposal?: { id: string; accepted: boolean },
   ): Promise<void> {
-    this.#dispatch({ type: "sending", requestId, text });
+    this.#dispatch({ type: "sending", requestId, author: this.perspective, text });
     const trace = startTrace();
     try {
       const conversationId = this.#id || (await this.#create(trace));

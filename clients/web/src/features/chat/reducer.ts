@@ -48,6 +48,7 @@ export interface LiveTurn {
 /** A message of this person that the log does not show yet. */
 export interface Outgoing {
   readonly requestId: string;
+  readonly author: Author;
   readonly text: string;
   readonly state: "sending" | "sent" | "failed";
   /** Known once the service has acknowledged it. */
@@ -78,7 +79,7 @@ export type ChatAction =
   | { readonly type: "link"; readonly link: Link }
   | { readonly type: "resumed" }
   | { readonly type: "reset" }
-  | { readonly type: "sending"; readonly requestId: string; readonly text: string }
+  | { readonly type: "sending"; readonly requestId: string; readonly author: Author; readonly text: string }
   | { readonly type: "sent"; readonly requestId: string; readonly messageId: string }
   | { readonly type: "refused"; readonly requestId: string; readonly error: CallError; readonly now: number }
   | { readonly type: "withdrawn"; readonly requestId: string }
@@ -122,7 +123,7 @@ export function reduce(state: ChatState, action: ChatAction): ChatState {
     case "sending":
       return {
         ...state,
-        outgoing: [...without(state, action.requestId), fresh(action.requestId, action.text)],
+        outgoing: [...without(state, action.requestId), fresh(action)],
       };
     case "sent":
       return holds(state, action.messageId)
@@ -214,13 +215,12 @@ function addMessage(state: ChatState, message: Message): ChatState {
   const key = messageKey(message);
   const added = append(state, { kind: "message", key, message });
   const typing = state.typing?.author === message.author ? undefined : state.typing;
-  if (message.author === "customer")
-    return { ...added, typing, outgoing: delivered(state.outgoing, message) };
   const answers =
     message.author === "assistant" && state.turn !== undefined && state.turn.id === message.turnId;
   return {
     ...added,
     typing,
+    outgoing: delivered(state.outgoing, message),
     turn: answers ? { ...liveTurn(state, message.turnId), text: "", settled: true } : state.turn,
   };
 }
@@ -237,7 +237,12 @@ function messageKey(message: Message): string {
 /** The event may outrun the response to SendMessage, which alone knows the identifier; then the text decides. */
 function delivered(outgoing: readonly Outgoing[], message: Message): readonly Outgoing[] {
   const known = outgoing.findIndex((one) => one.messageId === message.id);
-  const index = known >= 0 ? known : outgoing.findIndex((one) => !one.messageId && one.text === message.text);
+  const index =
+    known >= 0
+      ? known
+      : outgoing.findIndex(
+          (one) => !one.messageId && one.author === message.author && one.text === message.text,
+        );
   return index < 0 ? outgoing : outgoing.toSpliced(index, 1);
 }
 
@@ -285,8 +290,8 @@ function holds(state: ChatState, messageId: string): boolean {
   return state.items.some((item) => item.kind === "message" && item.message.id === messageId);
 }
 
-function fresh(requestId: string, text: string): Outgoing {
-  return { requestId, text, state: "sending", messageId: "", retryAt: 0 };
+function fresh({ requestId, author, text }: Omit<Outgoing, "state" | "messageId" | "retryAt">): Outgoing {
+  return { requestId, author, text, state: "sending", messageId: "", retryAt: 0 };
 }
 
 function without(state: ChatState, requestId: string): readonly Outgoing[] {

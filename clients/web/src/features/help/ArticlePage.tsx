@@ -1,17 +1,18 @@
 import { useQuery } from "@tanstack/react-query";
 import { ArrowLeft, MessageCircle } from "lucide-react";
 import { Link, useLocation, useParams } from "react-router";
-import { useBackend, useIsStaff, useTitle } from "../../app/hooks";
+import { useApi, useIsStaff, useTitle } from "../../app/hooks";
 import { Failure, Skeleton } from "../../ui/states";
 import { Day } from "../../ui/When";
 import styles from "./ArticlePage.module.css";
 import { ArticleText } from "./ArticleText";
+import { HelpApi } from "./api";
 import { categoryTitle } from "./model";
 
 export default function ArticlePage() {
   const { slug = "" } = useParams();
   const { hash } = useLocation();
-  const { help } = useBackend();
+  const help = useApi(HelpApi);
   const staff = useIsStaff();
   const article = useQuery({
     queryKey: ["article-by-slug", slug],

@@ -2,12 +2,13 @@ import { useQuery } from "@tanstack/react-query";
 import { ExternalLink, X } from "lucide-react";
 import { useEffect, useRef } from "react";
 import { Link } from "react-router";
-import { useBackend } from "../../app/hooks";
+import { useApi } from "../../app/hooks";
 import { IconButton } from "../../ui/Button";
 import { Sheet } from "../../ui/Sheet";
 import { Failure, Skeleton } from "../../ui/states";
 import styles from "./ArticlePanel.module.css";
 import { ArticleText } from "./ArticleText";
+import { HelpApi } from "./api";
 import { parseHelpUrl } from "./model";
 
 interface Cited {
@@ -69,7 +70,7 @@ export default function ArticlePanel({
 }
 
 function Body({ citation }: { citation: Cited }) {
-  const { help } = useBackend();
+  const help = useApi(HelpApi);
   const article = useQuery({
     queryKey: ["article", citation.articleId],
     queryFn: () => help.byId(citation.articleId),

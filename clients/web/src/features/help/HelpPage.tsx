@@ -2,10 +2,11 @@ import { useQuery } from "@tanstack/react-query";
 import { BookOpen, ChevronRight, Search, SearchX, X } from "lucide-react";
 import { useDeferredValue, useState } from "react";
 import { Link } from "react-router";
-import { useBackend, usePrincipal, useTitle } from "../../app/hooks";
+import { useApi, usePrincipal, useTitle } from "../../app/hooks";
 import { IconButton } from "../../ui/Button";
 import { Empty, Failure, Skeleton } from "../../ui/states";
 import { useSettled } from "../../ui/useSettled";
+import { HelpApi } from "./api";
 import styles from "./HelpPage.module.css";
 import { type ArticleSummary, categoryTitle } from "./model";
 
@@ -45,7 +46,7 @@ export default function HelpPage() {
 }
 
 function Hits({ query }: { query: string }) {
-  const { help } = useBackend();
+  const help = useApi(HelpApi);
   const shown = useDeferredValue(query);
   const hits = useQuery({
     queryKey: ["search", shown],
@@ -78,7 +79,7 @@ function Hits({ query }: { query: string }) {
 }
 
 function Categories() {
-  const { help } = useBackend();
+  const help = useApi(HelpApi);
   const articles = useQuery({ queryKey: ARTICLES_KEY, queryFn: () => help.list(), staleTime: 60_000 });
   if (articles.isPending) return <Skeleton lines={9} label="Loading the articles" />;
   if (articles.isError) return <Failure error={articles.error} onRetry={() => void articles.refetch()} />;

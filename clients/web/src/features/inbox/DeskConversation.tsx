@@ -1,9 +1,10 @@
 import { Sparkles, UserRound } from "lucide-react";
 import { useMemo, useState } from "react";
-import { useBackend } from "../../app/hooks";
+import { useApi } from "../../app/hooks";
 import { Button } from "../../ui/Button";
 import { useNotify } from "../../ui/Notices";
 import { Failure, Skeleton } from "../../ui/states";
+import { ChatApi } from "../chat/api";
 import { Composer } from "../chat/Composer";
 import { LinkBanner } from "../chat/LinkBanner";
 import { LiveConversation } from "../chat/liveConversation";
@@ -22,7 +23,7 @@ export function DeskConversation({
   conversationId: string;
   customerId: string;
 }) {
-  const { chat } = useBackend();
+  const chat = useApi(ChatApi);
   const conversation = useMemo(
     () => new LiveConversation(chat, "agent", conversationId),
     [chat, conversationId],
@@ -75,7 +76,7 @@ export function DeskConversation({
       {!state.closed && state.caughtUp && (
         <div className={styles.responder}>
           {human ? <UserRound size={16} aria-hidden /> : <Sparkles size={16} aria-hidden />}
-          <span>{human ? "You and your colleagues answer here." : "The assistant is answering."}</span>
+          <span>{human ? "The team answers." : "The assistant answers."}</span>
           <Button
             size="s"
             busy={switching}

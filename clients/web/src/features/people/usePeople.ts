@@ -1,12 +1,12 @@
 import { useQuery } from "@tanstack/react-query";
-import { useBackend, usePrincipal } from "../../app/hooks";
-import type { Person } from "./api";
+import { useApi, usePrincipal } from "../../app/hooks";
+import { PeopleApi, type Person } from "./api";
 
 const STALE_MS = 5 * 60_000;
 
 /** Names of people by identifier, for staff; an unknown one is "Somebody" until it is known. */
 export function useNames(userIds: readonly string[]): (userId: string) => string {
-  const { people } = useBackend();
+  const people = useApi(PeopleApi);
   const { userId: me, name } = usePrincipal();
   const wanted = [...new Set(userIds)]
     .filter((id) => id !== "" && id !== me)
@@ -24,6 +24,6 @@ export function useNames(userIds: readonly string[]): (userId: string) => string
 
 /** Everybody who can be given a ticket. */
 export function useStaff(): readonly Person[] {
-  const { people } = useBackend();
+  const people = useApi(PeopleApi);
   return useQuery({ queryKey: ["staff"], queryFn: () => people.staff(), staleTime: STALE_MS }).data ?? [];
 }

@@ -33,6 +33,11 @@ export class SessionStore {
     return () => this.#listeners.delete(listener);
   };
 
+  /** True when somebody was signed in here before. */
+  get restorable(): boolean {
+    return this.tokens.restorable;
+  }
+
   async restore(): Promise<void> {
     if (!this.tokens.restorable) return this.#set({ status: "signed-out" });
     this.#set({ status: "restoring" });

@@ -9,9 +9,10 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { useRef } from "react";
-import { useBackend } from "../../app/hooks";
+import { useApi } from "../../app/hooks";
 import { hasReason } from "../../rpc/problems";
 import { useNotify } from "../../ui/Notices";
+import { TicketsApi } from "./api";
 import type { Ticket, TicketChange, TicketFilter, TicketPage } from "./model";
 
 const LIST_KEY = ["tickets"] as const;
@@ -23,7 +24,7 @@ const commentsKey = (ticketId: string): QueryKey => ["ticket", ticketId, "commen
 const historyKey = (ticketId: string): QueryKey => ["ticket", ticketId, "history"];
 
 export function useTickets(filter: TicketFilter): UseInfiniteQueryResult<InfiniteData<TicketPage>> {
-  const { tickets } = useBackend();
+  const tickets = useApi(TicketsApi);
   return useInfiniteQuery({
     queryKey: [...LIST_KEY, filter],
     queryFn: ({ pageParam }) => tickets.list(filter, pageParam),
@@ -35,7 +36,7 @@ export function useTickets(filter: TicketFilter): UseInfiniteQueryResult<Infinit
 }
 
 export function useTicket(ticketId: string): UseQueryResult<Ticket> {
-  const { tickets } = useBackend();
+  const tickets = useApi(TicketsApi);
   return useQuery({
     queryKey: ticketKey(ticketId),
     queryFn: () => tickets.get(ticketId),
@@ -44,7 +45,7 @@ export function useTicket(ticketId: string): UseQueryResult<Ticket> {
 }
 
 export function useComments(ticketId: string) {
-  const { tickets } = useBackend();
+  const tickets = useApi(TicketsApi);
   return useQuery({
     queryKey: commentsKey(ticketId),
     queryFn: () => tickets.comments(ticketId),
@@ -53,7 +54,7 @@ export function useComments(ticketId: string) {
 }
 
 export function useTicketHistory(ticketId: string) {
-  const { tickets } = useBackend();
+  const tickets = useApi(TicketsApi);
   return useQuery({
     queryKey: historyKey(ticketId),
     queryFn: () => tickets.history(ticketId),
@@ -63,7 +64,7 @@ export function useTicketHistory(ticketId: string) {
 
 /** Shown at once; taken back, and the newest version shown, when somebody else was first. */
 export function useUpdateTicket(ticket: Ticket) {
-  const { tickets } = useBackend();
+  const tickets = useApi(TicketsApi);
   const queries = useQueryClient();
   const notify = useNotify();
   const key = ticketKey(ticket.id);
@@ -87,7 +88,7 @@ export function useUpdateTicket(ticket: Ticket) {
 }
 
 export function useAddComment(ticketId: string) {
-  const { tickets } = useBackend();
+  const tickets = useApi(TicketsApi);
   const queries = useQueryClient();
   // The same text sent again after a failure is the same comment.
   const request = useRef({ id: crypto.randomUUID(), text: "" });
