@@ -26,11 +26,14 @@ from demo.matching import mentions, states_the_facts
 from deskmesh.orchestrator.v1.turn_pb2 import Decision, Turn
 from deskmesh_cli.connection import DemoSignIns
 from deskmesh_client import Client
+from deskmesh_client.errors import Busy, Unavailable
 
 QUESTIONS = Path(__file__).resolve().parents[1] / "demo" / "questions"
 TARGET_SHARE = 0.9
 OUT_OF_SCOPE_ASKED = 60
 DEFAULT_EDGE_PORT = 8443
+TRIES = 5
+PAUSE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,21 @@ def decision(turn: Turn) -> str:
     return Decision.Name(turn.decision).removeprefix("DECISION_").lower()
 
 
+async def ask(client: Client, text: str, conversation_id: str = "") -> Turn:
+    """Ask once more when a part was away for a moment; what is measured is what is said."""
+    for _ in range(TRIES - 1):
+        try:
+            return await client.ask(text, conversation_id)
+        except (Unavailable, Busy) as error:
+            await asyncio.sleep(error.retry_after_seconds or PAUSE_SECONDS)
+    return await client.ask(text, conversation_id)
+
+
 async def play(client: Client, messages: Sequence[str]) -> Turn:
     """Say the messages one after the other in a new conversation; the last turn."""
     conversation_id = ""
     for message in messages:
-        turn = await client.ask(message, conversation_id)
+        turn = await ask(client, message, conversation_id)
         conversation_id = turn.conversation_id
     return turn
 
@@ -83,7 +96,7 @@ async def measure(demo: DemoSignIns, home: Path, edge_port: int, elsewhere: Sequ
     customer = next(user for user in demo.users if user.role == "customer")
     async with Client(f"localhost:{edge_port}", ca_file=home / "pki" / "ca.crt") as client:
         await client.sign_in(customer.email, customer.password, demo.organization)
-        asked = [judge(question, await client.ask(question["question"])) for question in load("golden.jsonl")]
+        asked = [judge(question, await ask(client, question["question"])) for question in load("golden.jsonl")]
         confusion: Counter[str] = Counter()
         misjudged = []
         for case in load("decisions.jsonl"):
@@ -91,7 +104,7 @@ async def measure(demo: DemoSignIns, home: Path, edge_port: int, elsewhere: Sequ
             confusion[f"{case['kind']} → {found}"] += 1
             if found not in case.get("expected_any", [case["expected"]]):
                 misjudged.append(case["id"])
-        answered = [text for text in elsewhere if (await client.ask(text)).citations]
+        answered = [text for text in elsewhere if (await ask(client, text)).citations]
     first = seconds([one.turn for one in asked])
     share = sum(one.right for one in asked) / len(asked)
     return Result(
