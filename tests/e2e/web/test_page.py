@@ -57,7 +57,7 @@ def handover(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def test_a_wrong_password_is_refused_in_words_with_a_reference(conversation: dict[str, Any]) -> None:
     assert "That didn't match" in conversation["refused"]
-    assert re.search(r"Reference: [0-9a-f]{8}", conversation["refused"])
+    assert re.search(r"Reference:\s+[0-9a-f]{8}", conversation["refused"])
 
 
 def test_the_answer_is_right(conversation: dict[str, Any]) -> None:
@@ -65,8 +65,10 @@ def test_the_answer_is_right(conversation: dict[str, Any]) -> None:
     assert re.fullmatch(r"/chat/[\w-]+", conversation["address"])
 
 
-def test_a_citation_opens_the_article_at_its_heading(conversation: dict[str, Any]) -> None:
-    assert "45 days" in conversation["source"]
+def test_a_citation_opens_the_article_at_the_passage_that_was_quoted(conversation: dict[str, Any]) -> None:
+    quoted = conversation["answer"].removeprefix("Assistant").partition(". ")[0]
+    assert len(quoted) > 20
+    assert quoted in conversation["source"]
 
 
 def test_coming_back_shows_the_same_conversation(conversation: dict[str, Any]) -> None:
