@@ -27,7 +27,7 @@ _ASKS: tuple[tuple[Kind, re.Pattern[str]], ...] = (
         re.compile(
             r"how (?:long|fast|quick|quickly|soon|old)|how many (?:working )?(?:minute|hour|day|week|month|year)"
             r"|(?:by|til|till|until) when|for how|within (?:what|which)|at what point|when (?:will|would|should|does|do"
-            r"|can) (?:my|the|it|i|we)\b.*(?:arrive|come|turn up|get here|reach|back)|how late"
+            r"|can) (?:my|the|it|i|we)\b.*(?:arrive|come|turn up|get here|reach|back)|how late|\bexpires?\b"
         ),
     ),
     (
