@@ -27,8 +27,7 @@ gen/.generated: .venv/.installed $(PROTOS) clients/web/node_modules/.installed
 
 clients/web/node_modules/.installed: clients/web/package.json clients/web/package-lock.json
 	@echo "Installing the web app's packages (usually 20–60 s)"
-	@# Not `npm ci`: it insists on optional packages of other systems, which a registry may not carry.
-	@cd clients/web && npm install --no-save --loglevel=error
+	@cd clients/web && npm ci --loglevel=error
 	@touch $@
 
 clients/web/dist/index.html: gen/.generated $(WEB_SOURCES)

