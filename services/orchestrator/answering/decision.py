@@ -79,7 +79,7 @@ def understand(message: str, near: Nearest, thresholds: Thresholds = THRESHOLDS)
 
 
 # Evidence from which on the help centre's answer is given, and from which on its nearest articles are named.
-ANSWER_FROM = 0.75
+ANSWER_FROM = 0.69
 NEAR_FROM = 0.5
 # Words in common of this weight, about two rare ones, count half of what any number of them could.
 HALF_WEIGHT = 4.0

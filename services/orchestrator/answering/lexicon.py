@@ -18,6 +18,7 @@ _SHORTEST_STEM = 3
 _STOP = frozenset(
     (
         "a", "an", "the", "and", "or", "but", "if", "of", "to", "in", "on", "at", "for", "from", "by", "with", "as",
+        "something", "anything", "someone", "somebody", "anyone", "anybody",
         "is", "are", "was", "were", "be", "been", "being", "am", "do", "does", "did", "done", "doing", "have",
         "has", "had", "having", "i", "me", "my", "mine", "you", "your", "yours", "he", "him", "his", "she", "her",
         "it", "its", "we", "us", "our", "they", "them", "their", "this", "that", "these", "those", "what", "which",
