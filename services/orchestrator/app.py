@@ -17,6 +17,7 @@ from services.orchestrator.servicer import OrchestratorServicer
 from services.orchestrator.settings import OrchestratorSettings
 from services.orchestrator.usecases import TurnService
 from services.orchestrator.workers import Limits, Workers
+from services.orchestrator.workflow.admission import Admission
 from services.orchestrator.workflow.memory import IntentMemory, PassageMemory, warming
 from services.orchestrator.workflow.services import Services
 from services.orchestrator.workflow.turn import Workflow
@@ -60,7 +61,14 @@ async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) 
         )
     )
     turns = TurnService(
-        work_for, queue, services.sessions, workers, platform.clock, tracer, settings.maximum_waiting_turns
+        work_for,
+        queue,
+        services.sessions,
+        workers,
+        platform.clock,
+        tracer,
+        Admission(services.models, embedder, intents),
+        settings.maximum_waiting_turns,
     )
     return [
         ServicerRegistration(

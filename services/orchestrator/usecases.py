@@ -32,6 +32,7 @@ from services.orchestrator.ports import (
     WorkFor,
 )
 from services.orchestrator.workers import Workers, tell_cancelled
+from services.orchestrator.workflow.admission import Admission
 from services.orchestrator.workflow.record import traceparent
 
 CANCELLED_TOLD_SECONDS = 10.0
@@ -75,6 +76,7 @@ class TurnService:
         workers: Workers,
         clock: Clock,
         tracer: trace.Tracer,
+        admission: Admission,
         maximum_waiting: int,
     ) -> None:
         self._work_for = work_for
@@ -83,6 +85,7 @@ class TurnService:
         self._workers = workers
         self._clock = clock
         self._tracer = tracer
+        self._admission = admission
         self._maximum_waiting = maximum_waiting
         self._telling: set[asyncio.Task[None]] = set()
 
@@ -92,11 +95,11 @@ class TurnService:
         Raises ConversationNotFound, ConversationClosed, TurnInProgress, ProposalNotFound, ModelOverloaded.
         """
         conversation = await self._sessions.conversation(command.conversation_id)
+        answers = conversation.responder is Responder.ASSISTANT
         # Before the transaction: one that waits for a second connection while it holds the first can wait forever.
-        waiting = await self._queue.waiting()
+        refusal = await self._refusal(command) if answers else None
         async with self._work_for(command.caller.organization_id) as work:
             turn = self._new_turn(command)
-            answers = conversation.responder is Responder.ASSISTANT
             known = await work.requests.claim(command.idempotency, turn.id if answers else HUMAN_ANSWERS)
             if known is not None:
                 return await self._repeat(command, work, known)
@@ -104,8 +107,8 @@ class TurnService:
                 message = await self._append(command, "")
                 await work.commit()
                 return Sent(message, None)
-            if waiting >= self._maximum_waiting:
-                raise ModelOverloaded(retry_after_seconds=OVERLOADED_RETRY_SECONDS)
+            if refusal is not None:
+                raise refusal
             await _check_reply(command, work)
             await work.turns.add(turn)
             message = await self._append(command, turn.id)
@@ -113,6 +116,11 @@ class TurnService:
             await work.commit()
         self._workers.wake()
         return Sent(message, replace(turn, message_id=message.id, message_offset=message.offset))
+
+    async def _refusal(self, command: SendMessage) -> ModelOverloaded | None:
+        if await self._queue.waiting() >= self._maximum_waiting:
+            return ModelOverloaded(retry_after_seconds=OVERLOADED_RETRY_SECONDS)
+        return await self._admission.refusal(command.conversation_id, command.text, command.reply)
 
     async def _repeat(self, command: SendMessage, work: Work, known: str) -> Sent:
         if known == HUMAN_ANSWERS:

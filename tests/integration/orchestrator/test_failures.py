@@ -3,12 +3,14 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+import grpc
 import sqlalchemy as sa
 
 from deskmesh.inference.v1 import router_service_pb2
 from deskmesh.orchestrator.v1 import orchestrator_service_pb2 as pb
 from deskmesh.orchestrator.v1 import turn_pb2
 from services.common.errors import Unavailable
+from services.common.ids import new_id
 from services.orchestrator.app import wire
 from services.orchestrator.errors import ModelOverloaded, ModelUnavailable
 from services.orchestrator.settings import OrchestratorSettings
@@ -29,6 +31,40 @@ async def test_a_busy_model_fails_the_turn_retryably(desk: Desk) -> None:
     assert (failed.reason, failed.retryable, failed.retry_after_seconds) == ("MODEL_OVERLOADED", True, 5)
     del desk.doubles.inference.faults.errors["Score"]
     assert (await desk.ask(QUESTION)).state == turn_pb2.TURN_STATE_FINISHED
+
+
+async def test_a_full_model_refuses_a_question_before_it_is_recorded(desk: Desk) -> None:
+    desk.doubles.inference.faults.errors["Route"] = ModelOverloaded(retry_after_seconds=5)
+    request_id = new_id("req")
+    async with refused() as refusal:
+        await desk.send(QUESTION, request_id)
+    assert refusal.error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (refusal.error.reason, refusal.error.retry_after_seconds) == ("MODEL_OVERLOADED", 5)
+    async with refused() as refusal:
+        async for _ in desk.run(QUESTION):
+            pass
+    assert refusal.error.reason == "MODEL_OVERLOADED"
+    assert desk.conversation.messages == []
+    del desk.doubles.inference.faults.errors["Route"]
+    sent = await desk.send(QUESTION, request_id)
+    assert (await desk.ended(sent.turn.id)).state == turn_pb2.TURN_STATE_FINISHED
+    desk.doubles.inference.faults.errors["Route"] = ModelOverloaded()
+    assert (await desk.send(QUESTION, request_id)).turn.id == sent.turn.id, "a repeat asks for nothing new"
+
+
+async def test_a_full_model_keeps_nobody_from_a_person_or_a_ticket(desk: Desk) -> None:
+    desk.doubles.inference.faults.errors["Route"] = ModelOverloaded()
+    offered = await desk.ask("Please open a ticket about my broken tent pole")
+    assert offered.decision == turn_pb2.DECISION_TICKET
+    assert (await desk.ask("Yes, please.")).ticket_id
+    assert (await desk.ask("I want to talk to a human")).decision == turn_pb2.DECISION_HANDOFF
+
+
+async def test_a_router_that_says_nothing_does_not_hold_a_message_up(desk: Desk) -> None:
+    desk.doubles.inference.faults.gates["Route"] = gate = asyncio.Event()
+    sent = await asyncio.wait_for(desk.send(QUESTION), 3)
+    gate.set()
+    assert (await desk.ended(sent.turn.id)).state == turn_pb2.TURN_STATE_FINISHED
 
 
 async def test_without_a_model_the_help_centre_is_still_quoted(desk: Desk) -> None:
