@@ -5,13 +5,16 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from deskmesh.auth.v1 import auth_service_pb2_grpc, organization_service_pb2_grpc
+from deskmesh.auth.v1 import audit_service_pb2_grpc, auth_service_pb2_grpc, organization_service_pb2_grpc
 from services.auth.adapters.attempts import ValkeyAttempts
 from services.auth.adapters.passwords import ArgonPasswords
 from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
 from services.auth.adapters.sql import SqlWorkFactory
 from services.auth.servicer import AuthServicer, OrganizationServicer
+from services.auth.servicers.audit import AuditServicer
+from services.auth.servicers.origin import WithOrigin
 from services.auth.settings import AuthSettings
+from services.auth.usecases.audit import Audit
 from services.auth.usecases.members import Members
 from services.auth.usecases.sessions import Sessions
 from services.common.server import Platform, ServicerRegistration
@@ -56,8 +59,14 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     )
     members = Members(work, passwords, platform.clock)
     return [
-        ServicerRegistration(auth_service_pb2_grpc.add_AuthServiceServicer_to_server, AuthServicer(sessions)),
         ServicerRegistration(
-            organization_service_pb2_grpc.add_OrganizationServiceServicer_to_server, OrganizationServicer(members)
+            auth_service_pb2_grpc.add_AuthServiceServicer_to_server, WithOrigin(AuthServicer(sessions))
+        ),
+        ServicerRegistration(
+            organization_service_pb2_grpc.add_OrganizationServiceServicer_to_server,
+            WithOrigin(OrganizationServicer(members)),
+        ),
+        ServicerRegistration(
+            audit_service_pb2_grpc.add_AuditServiceServicer_to_server, WithOrigin(AuditServicer(Audit(work)))
         ),
     ]

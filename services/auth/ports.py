@@ -6,6 +6,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
+from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.common.context import IdempotencyKey
 
@@ -93,6 +94,28 @@ class RefreshTokens(Protocol):
         """End every sign-in of a person in an organization."""
 
 
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries of the audit log: of one organization, and of what else is given; `until` is exclusive."""
+
+    organization_id: str
+    types: tuple[EventType, ...] = ()
+    actor_id: str = ""
+    subject_id: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class AuditLog(Protocol):
+    """What happened; entries are added and read, never changed."""
+
+    async def add(self, event: AuditEvent) -> None:
+        """Keep an entry, if and only if this unit of work is committed."""
+
+    async def list(self, chosen: AuditFilter, before: str, limit: int) -> Sequence[AuditEvent]:
+        """The newest entries first, older than the one with the identifier `before` unless that is empty."""
+
+
 class Requests(Protocol):
     """Which request_id made what."""
 
@@ -114,6 +137,9 @@ class Work(Protocol):
 
     @property
     def refresh_tokens(self) -> RefreshTokens: ...
+
+    @property
+    def audit(self) -> AuditLog: ...
 
     @property
     def requests(self) -> Requests: ...

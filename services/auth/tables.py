@@ -1,7 +1,7 @@
 """The tables of auth, in its own schema."""
 
 from sqlalchemy import Column, DateTime, ForeignKey, Index, LargeBinary, PrimaryKeyConstraint, String, Table, Text
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.common.db import idempotency_table, new_metadata
 
@@ -68,6 +68,25 @@ signing_keys = Table(
     Column("id", String, primary_key=True),
     Column("sealed_private_key", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+# Append-only: the service's role may add and read rows, and nothing else.
+audit_events = Table(
+    "audit_events",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("organization_id", String, nullable=False),
+    Column("type", String, nullable=False),
+    Column("occurred_at", DateTime(timezone=True), nullable=False),
+    Column("actor_id", String, nullable=False),
+    Column("workload", String, nullable=False),
+    Column("subject_id", String, nullable=False),
+    Column("source", String, nullable=False),
+    Column("trace_id", String, nullable=False),
+    Column("details", JSONB, nullable=False),
+    Index("ix_audit_events_organization_id_id", "organization_id", "id"),
+    Index("ix_audit_events_organization_id_actor_id", "organization_id", "actor_id", "id"),
+    Index("ix_audit_events_organization_id_subject_id", "organization_id", "subject_id", "id"),
 )
 
 idempotency_records = idempotency_table(metadata)

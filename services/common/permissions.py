@@ -46,7 +46,7 @@ _GRANTS: Mapping[str, frozenset[str]] = {
         }
     ),
     SUPERVISOR: frozenset({"articles.publish"}),
-    ADMIN: frozenset({"members.write"}),
+    ADMIN: frozenset({"audit.read", "members.write"}),
     OWNER: frozenset(),
 }
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.auth import tables
+from services.auth.adapters.audit import SqlAuditLog
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
 from services.common.db import IdempotencyRecords, SqlUnitOfWork
@@ -230,6 +231,7 @@ class SqlWork(SqlUnitOfWork):
     organizations: SqlOrganizations
     memberships: SqlMemberships
     refresh_tokens: SqlRefreshTokens
+    audit: SqlAuditLog
     requests: IdempotencyRecords
 
     def bind(self, session: AsyncSession) -> None:
@@ -237,6 +239,7 @@ class SqlWork(SqlUnitOfWork):
         self.organizations = SqlOrganizations(session)
         self.memberships = SqlMemberships(session)
         self.refresh_tokens = SqlRefreshTokens(session)
+        self.audit = SqlAuditLog(session)
         self.requests = IdempotencyRecords(session, self.organization_id, tables.idempotency_records)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Role, User, check_password, may_change_owners, ordered
 from services.auth.errors import UserNotFound
 from services.auth.ports import Passwords, Work, WorkFactory
@@ -78,6 +79,12 @@ class Members:
             membership = Membership(user, command.organization_id, ordered(command.roles), now)
             await work.users.add(user)
             await work.memberships.add(membership)
+            details = {"roles": ",".join(membership.roles)}
+            await work.audit.add(
+                AuditEvent.of(
+                    EventType.MEMBER_ADDED, command.organization_id, at=now, subject_id=user.id, details=details
+                )
+            )
             await work.commit()
         return membership
 
@@ -89,6 +96,16 @@ class Members:
             membership, others = await self._locked(work, organization_id, user_id)
             changed = membership.with_roles(roles, by=by, other_owners=others)
             await work.memberships.set_roles(changed)
+            details = {"before": ",".join(membership.roles), "after": ",".join(changed.roles)}
+            await work.audit.add(
+                AuditEvent.of(
+                    EventType.MEMBER_ROLES_CHANGED,
+                    organization_id,
+                    at=self._clock(),
+                    subject_id=user_id,
+                    details=details,
+                )
+            )
             await work.commit()
         return changed
 
@@ -97,8 +114,11 @@ class Members:
         async with self._work.tenant(organization_id) as work:
             membership, others = await self._locked(work, organization_id, user_id)
             membership.may_end(by=by, other_owners=others)
-            await work.refresh_tokens.revoke_member(organization_id, user_id, at=self._clock())
+            now = self._clock()
+            await work.refresh_tokens.revoke_member(organization_id, user_id, at=now)
             await work.memberships.remove(organization_id, user_id)
+            removed = AuditEvent.of(EventType.MEMBER_REMOVED, organization_id, at=now, subject_id=user_id)
+            await work.audit.add(removed)
             await work.commit()
 
     async def _locked(self, work: Work, organization_id: str, user_id: str) -> tuple[Membership, int]:

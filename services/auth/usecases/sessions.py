@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import (
     Membership,
     Organization,
@@ -94,6 +95,10 @@ class Sessions:
             organization, role = await self._place(work, command)
             await work.users.add(user)
             await work.memberships.add(Membership(user, organization.id, (role,), now))
+            if command.new_organization_name is not None:
+                founded = AuditEvent.of(EventType.ORGANIZATION_CREATED, organization.id, at=now, actor_id=user.id)
+                await work.audit.add(founded)
+            await work.audit.add(AuditEvent.of(EventType.SIGN_UP, organization.id, at=now, actor_id=user.id))
             signed_in = await self._begin(work, Principal(user, organization, (role,)))
             await work.commit()
         return signed_in
@@ -105,6 +110,7 @@ class Sessions:
         async with self._work.system() as work:
             user = await work.users.find_by_email(email)
         if not await self._passwords.verify(command.password, user.password_hash if user else None) or not user:
+            await self._sign_in_failed(user, command.slug)
             raise CredentialsInvalid
         new_hash = None
         if self._passwords.needs_rehash(user.password_hash):
@@ -113,6 +119,8 @@ class Sessions:
             principal = await self._principal(work, user, command.slug)
             if new_hash:
                 await work.users.set_password_hash(user.id, new_hash)
+            entered = AuditEvent.of(EventType.SIGN_IN, principal.organization.id, at=self._clock(), actor_id=user.id)
+            await work.audit.add(entered)
             signed_in = await self._begin(work, principal)
             await work.commit()
         await self._attempts.succeeded(email, command.source)
@@ -129,6 +137,7 @@ class Sessions:
             now = self._clock()
             if stored.is_reuse(received_at):
                 await work.refresh_tokens.revoke_family(stored.family.id, at=now)
+                await work.audit.add(_family_event(EventType.REFRESH_REUSED, stored.family, now))
                 await work.commit()
             if not stored.is_live(now):
                 raise RefreshTokenInvalid
@@ -145,8 +154,10 @@ class Sessions:
         """End the family of a refresh token; an unknown one is none to end."""
         async with self._work.system() as work:
             stored = await work.refresh_tokens.find_locked(hash_refresh_token(token))
-            if stored is not None:
-                await work.refresh_tokens.revoke_family(stored.family.id, at=self._clock())
+            if stored is not None and stored.family.revoked_at is None:
+                now = self._clock()
+                await work.refresh_tokens.revoke_family(stored.family.id, at=now)
+                await work.audit.add(_family_event(EventType.SIGN_OUT, stored.family, now))
                 await work.commit()
 
     async def who_am_i(self, organization_id: str, user_id: str, roles: Sequence[Role]) -> Principal:
@@ -156,6 +167,21 @@ class Sessions:
             organization = await work.organizations.get(organization_id)
         return Principal(user, organization, tuple(roles))
 
+    async def _sign_in_failed(self, user: User | None, slug: str) -> None:
+        """Log it where the account belongs. An unknown address takes the same statements, so that it takes as long."""
+        user_id = user.id if user else "unknown"
+        async with self._work.system() as work:
+            try:
+                membership = await self._membership(work, user_id, slug)
+            except CredentialsInvalid:
+                membership = None
+            organization_id = membership.organization_id if membership else ""
+            failed = AuditEvent.of(
+                EventType.SIGN_IN_FAILED, organization_id, at=self._clock(), subject_id=user.id if user else ""
+            )
+            await work.audit.add(failed)
+            await work.commit()
+
     async def _place(self, work: Work, command: SignUp) -> tuple[Organization, Role]:
         if command.new_organization_name is None:
             return await work.organizations.get_by_slug(command.slug), Role.CUSTOMER
@@ -164,18 +190,22 @@ class Sessions:
         return organization, Role.OWNER
 
     async def _principal(self, work: Work, user: User, slug: str) -> Principal:
+        membership = await self._membership(work, user.id, slug)
+        organization = await work.organizations.get(membership.organization_id)
+        return Principal(user, organization, membership.roles)
+
+    async def _membership(self, work: Work, user_id: str, slug: str) -> Membership:
         if not slug:
-            membership = await work.memberships.oldest_of(user.id)
+            membership = await work.memberships.oldest_of(user_id)
         else:
             try:
                 named = await work.organizations.get_by_slug(slug)
             except OrganizationNotFound:
                 raise CredentialsInvalid from None
-            membership = await work.memberships.find(named.id, user.id)
+            membership = await work.memberships.find(named.id, user_id)
         if membership is None:
             raise CredentialsInvalid
-        organization = await work.organizations.get(membership.organization_id)
-        return Principal(user, organization, membership.roles)
+        return membership
 
     async def _begin(self, work: Work, principal: Principal) -> SignedIn:
         now = self._clock()
@@ -187,3 +217,8 @@ class Sessions:
     def _pair(self, user_id: str, organization_id: str, roles: Sequence[Role], refresh: str) -> TokenPair:
         access = self._access_tokens.issue(user_id, organization_id, roles)
         return TokenPair(access, refresh, int(self._refresh_lifetime.total_seconds()))
+
+
+def _family_event(kind: EventType, family: RefreshFamily, at: datetime) -> AuditEvent:
+    """An entry about a sign-in, by whoever held its token."""
+    return AuditEvent.of(kind, family.organization_id, at=at, actor_id=family.user_id, subject_id=family.id)

@@ -9,9 +9,10 @@ import pytest_asyncio
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from services.auth.adapters.sql import SqlWorkFactory
+from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
-from services.auth.ports import WorkFactory
+from services.auth.ports import AuditFilter, WorkFactory
 from services.common.context import IdempotencyKey
 from services.common.db import create_sessionmaker
 from services.common.errors import RequestIdReused
@@ -215,3 +216,30 @@ async def test_a_request_id_stands_for_what_it_made(works: WorkFactory) -> None:
             await work.requests.claim(replace(key, fingerprint=b"other"), "usr_2")
     async with works.tenant(new_id("org")) as work:
         assert await work.requests.claim(key, "usr_3") is None
+
+
+async def test_the_log_keeps_what_was_committed_for_its_organization(works: WorkFactory) -> None:
+    organization_id, other = new_id("org"), new_id("org")
+    first, second, third = (
+        AuditEvent.of(
+            kind, organization_id, at=NOW + timedelta(hours=hour), actor_id=f"usr_{hour}", details={"hour": str(hour)}
+        )
+        for hour, kind in enumerate((EventType.SIGN_IN, EventType.SIGN_OUT, EventType.SIGN_IN))
+    )
+    async with works.system() as work:
+        await work.audit.add(first)
+        await work.audit.add(second)
+        await work.commit()
+        await work.audit.add(third)
+    everything = AuditFilter(organization_id)
+    async with works.tenant(organization_id) as work:
+        assert await work.audit.list(everything, "", 10) == [second, first]
+        assert await work.audit.list(everything, second.id, 10) == [first]
+        assert await work.audit.list(everything, "", 1) == [second]
+        assert await work.audit.list(replace(everything, types=(EventType.SIGN_IN,)), "", 10) == [first]
+        assert await work.audit.list(replace(everything, actor_id="usr_1"), "", 10) == [second]
+        assert await work.audit.list(replace(everything, subject_id="usr_1"), "", 10) == []
+        assert await work.audit.list(replace(everything, since=second.occurred_at), "", 10) == [second]
+        assert await work.audit.list(replace(everything, until=second.occurred_at), "", 10) == [first]
+    async with works.tenant(other) as work:
+        assert await work.audit.list(everything, "", 10) == []

@@ -7,9 +7,10 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from services.auth.audit import AuditEvent
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
-from services.auth.ports import AccessToken
+from services.auth.ports import AccessToken, AuditFilter
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
 
@@ -24,6 +25,7 @@ class FakeStore:
     families: dict[str, RefreshFamily] = field(default_factory=dict)
     # Hash → the token, and the hash of its successor.
     tokens: dict[bytes, tuple[StoredRefreshToken, bytes | None]] = field(default_factory=dict)
+    events: list[AuditEvent] = field(default_factory=list)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
 
     def copied(self) -> "FakeStore":
@@ -44,6 +46,7 @@ class FakeWork:
         self.organizations = FakeOrganizations(self._store, self._organization_id)
         self.memberships = FakeMemberships(self._store, self._organization_id)
         self.refresh_tokens = FakeRefreshTokens(self._store)
+        self.audit = FakeAuditLog(self._store, self._organization_id)
         self.requests = FakeRequests(self._store, self._organization_id or "")
         return self
 
@@ -203,6 +206,33 @@ class FakeRefreshTokens:
         for family in list(self._store.families.values()):
             if (family.organization_id, family.user_id) == (organization_id, user_id):
                 await self.revoke_family(family.id, at=at)
+
+
+class FakeAuditLog:
+    """See `ports.AuditLog`; a tenant sees its own."""
+
+    def __init__(self, store: FakeStore, tenant: str | None) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    async def add(self, event: AuditEvent) -> None:
+        self._store.events.append(event)
+
+    async def list(self, chosen: AuditFilter, before: str, limit: int) -> Sequence[AuditEvent]:
+        def is_chosen(event: AuditEvent) -> bool:
+            return (
+                event.organization_id == chosen.organization_id
+                and self._tenant in (None, event.organization_id)
+                and (not chosen.types or event.type in chosen.types)
+                and chosen.actor_id in ("", event.actor_id)
+                and chosen.subject_id in ("", event.subject_id)
+                and (chosen.since is None or event.occurred_at >= chosen.since)
+                and (chosen.until is None or event.occurred_at < chosen.until)
+                and (not before or event.id < before)
+            )
+
+        found = [event for event in self._store.events if is_chosen(event)]
+        return sorted(found, key=lambda event: event.id, reverse=True)[:limit]
 
 
 class FakeRequests:

@@ -1,0 +1,1 @@
+"""Between auth's protos and its domain, a file a noun."""

@@ -1,0 +1,1 @@
+"""Auth's gRPC services, a file a noun."""
