@@ -7,7 +7,9 @@ from google.protobuf.descriptor import ServiceDescriptor
 
 from mesh.policy.table import Idempotency, MissingRule, RateClass, Rule, rule_of, services
 
-WORKLOADS = frozenset({"edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "inference", "laptop"})
+WORKLOADS = frozenset(
+    {"edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "inference", "laptop"}
+)
 
 
 def problems(rule: Rule) -> Iterator[str]:
@@ -24,6 +26,8 @@ def problems(rule: Rule) -> Iterator[str]:
         yield "is idempotent by request_id, but its request has no such field"
     if rule.anonymous and rule.permission:
         yield "lets anonymous callers in and asks for a permission"
+    if rule.anonymous and rule.step_up:
+        yield "lets anonymous callers in and asks for a fresh proof of who they are"
 
 
 def check(checked: Iterable[ServiceDescriptor]) -> tuple[int, list[str]]:

@@ -53,11 +53,22 @@ class Rule:
     client_streaming: bool
     server_streaming: bool
     has_request_id: bool
+    step_up: bool = False
 
     @property
     def service(self) -> str:
         """The full name of the service, such as "deskmesh.auth.v1.AuthService"."""
         return self.method[1:].partition("/")[0]
+
+    @property
+    def package(self) -> str:
+        """The proto package, such as "deskmesh.auth.v1"."""
+        return self.service.rpartition(".")[0]
+
+    @property
+    def callee(self) -> str:
+        """The workload that serves the RPC; packages are named after it: "auth" of "deskmesh.auth.v1"."""
+        return self.package.split(".")[1]
 
     @property
     def name(self) -> str:
@@ -126,4 +137,5 @@ def rule_of(method: MethodDescriptor) -> Rule:
         client_streaming=method.client_streaming,
         server_streaming=method.server_streaming,
         has_request_id="request_id" in method.input_type.fields_by_name,
+        step_up=policy.step_up,
     )

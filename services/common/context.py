@@ -10,7 +10,10 @@ from services.common.tracing import current_ids
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The workload at the other end and the person it acts for; without a person the person's fields are empty."""
+    """The workload at the other end and the person it acts for; without a person the person's fields are empty.
+
+    The last four are of the person's own access token, see `tokens.Claims`; a workload's word for a person has none.
+    """
 
     workload: str
     organization_id: str = ""
@@ -18,6 +21,10 @@ class Caller:
     roles: tuple[str, ...] = ()
     permissions: frozenset[str] = frozenset()
     token_id: str = ""
+    session_id: str = ""
+    issued_at: float = 0.0
+    authenticated_at: float = 0.0
+    methods: tuple[str, ...] = ()
 
     def may(self, permission: str) -> bool:
         """True when the person holds the permission without being narrowed to what is their own."""

@@ -28,6 +28,7 @@ from services.common.interceptors.identity import Identity
 from services.common.interceptors.validation import validation
 from services.common.logs import configure_logging
 from services.common.ops import OpsServer
+from services.common.revocations import RevocationFeed, Revocations, fetcher
 from services.common.settings import ServiceSettings
 from services.common.telemetry import ServerMetrics, tracing
 from services.common.tls import CertificateFiles, server_credentials
@@ -124,7 +125,9 @@ class serving:  # noqa: N801 - used as a context manager, like a function
 
         server = grpc.aio.server(options=server_options(settings))
         streams = OpenStreams()
-        concerned = ConcernedServer(server, concerns(settings, tracer, metrics), streams)
+        revocations = Revocations()
+        revocations.on_revoked(streams.revoke)
+        concerned = ConcernedServer(server, concerns(settings, tracer, metrics, revocations), streams)
         for registration in registrations:
             registration.add_fn(registration.servicer, concerned)
         health_servicer = health.aio.HealthServicer()
@@ -136,6 +139,9 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         self.port = server.add_secure_port(settings.listen_address, server_credentials(files))
         await ops.start()
         stack.push_async_callback(ops.stop)
+        feed = RevocationFeed(revocations, fetcher(settings.jwks_socket), platform.redis)
+        await feed.poll_once()
+        await stack.enter_async_context(feed)
         await server.start()
         stack.push_async_callback(drain, platform, server, health_servicer, streams)
         for service in ("", *concerned.service_names):
@@ -178,10 +184,15 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         )
 
 
-def concerns(settings: ServiceSettings, tracer: trace.Tracer, metrics: ServerMetrics) -> Concerns:
+def concerns(
+    settings: ServiceSettings, tracer: trace.Tracer, metrics: ServerMetrics, revocations: Revocations | None = None
+) -> Concerns:
     """Everything the interceptor chain needs, from the settings."""
     verifier = TokenVerifier(
-        KeySet(jwks_fetcher(settings.jwks_socket)), issuer=settings.token_issuer, audience=settings.token_audience
+        KeySet(jwks_fetcher(settings.jwks_socket)),
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        revocations=revocations,
     )
     return Concerns(
         tracer=tracer,

@@ -12,6 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.common.errors import Unauthenticated, Unavailable
+from services.common.revocations import Revocations, subjects_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +48,32 @@ class TokenExpired(Unauthenticated):
     message = "The access token has expired; refresh it."
 
 
+class TokenRevoked(Unauthenticated):
+    """The token's session was ended, or the person's place changed, after it was issued."""
+
+    reason = "TOKEN_REVOKED"
+    message = "This session was ended; sign in again."
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says; `expires_at` in seconds since the epoch."""
+    """What a verified token says; times in seconds since the epoch.
+
+    `session_id` names the sign-in the token descends from, `authenticated_at` says when its person last proved who they
+    are and `methods` by what, in the words of RFC 8176 ("pwd", "otp", "hwk", "mfa"). A token of no sign-in has none.
+    """
 
     user_id: str
     organization_id: str
     roles: tuple[str, ...]
     token_id: str
     expires_at: float
+    issued_at: float = 0.0
+    session_id: str = ""
+    authenticated_at: float = 0.0
+    methods: tuple[str, ...] = ()
+    # What may be revoked to end the token: the person, their place in the organization, the sign-in.
+    subjects: tuple[str, ...] = ()
 
 
 Keys = Mapping[str, Ed25519PublicKey]
@@ -138,10 +156,19 @@ def parse_jwks(document: object) -> Keys:
 
 
 class TokenVerifier:
-    """Checks signature, issuer, audience and time; remembers the tokens that held until they expire."""
+    """Checks signature, issuer, audience, time and revocation; remembers the tokens that held until they expire."""
 
-    def __init__(self, keys: KeySet, *, issuer: str, audience: str, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        keys: KeySet,
+        *,
+        issuer: str,
+        audience: str,
+        revocations: Revocations | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._keys = keys
+        self._revocations = Revocations(now=now) if revocations is None else revocations
         self._issuer = issuer
         self._audience = audience
         self._now = now
@@ -152,15 +179,19 @@ class TokenVerifier:
         claims = self._verified.get(token)
         if claims is None or claims.expires_at <= self._now():
             return None
+        if self._revocations and self._revocations.cover(claims.subjects, claims.issued_at):
+            return None
         return claims
 
     async def verify(self, token: str) -> Claims:
-        """The claims of a token. Raises TokenInvalid, TokenExpired, or Unavailable without any keys."""
+        """The claims of a token. Raises TokenInvalid, TokenExpired, TokenRevoked, or Unavailable without any keys."""
         if claims := self.cached(token):
             return claims
         if len(token) > MAXIMUM_TOKEN_LENGTH:
             raise TokenInvalid
         claims = self._decode(token, await self._key(token))
+        if self._revocations.cover(claims.subjects, claims.issued_at):
+            raise TokenRevoked
         if len(self._verified) >= CACHE_SIZE:
             self._evict()
         self._verified[token] = claims
@@ -194,11 +225,31 @@ class TokenVerifier:
             raise TokenExpired from None
         except jwt.PyJWTError:
             raise TokenInvalid from None
-        roles = payload["roles"]
-        texts = (payload["sub"], payload["org"], payload["jti"])
-        if not isinstance(roles, list) or not all(isinstance(text, str) for text in (*texts, *roles)):
+        roles, methods = payload["roles"], payload.get("amr", [])
+        user_id, organization_id, token_id, session_id = texts = (
+            payload["sub"],
+            payload["org"],
+            payload["jti"],
+            payload.get("sid", ""),
+        )
+        authenticated_at = payload.get("auth_time", 0)
+        lists = isinstance(roles, list) and isinstance(methods, list)
+        if not lists or not all(isinstance(text, str) for text in (*texts, *roles, *methods)):
             raise TokenInvalid
-        return Claims(*texts[:2], tuple(roles), texts[2], float(payload["exp"]))
+        if not isinstance(authenticated_at, int | float):
+            raise TokenInvalid
+        return Claims(
+            user_id,
+            organization_id,
+            tuple(roles),
+            token_id,
+            float(payload["exp"]),
+            float(payload["iat"]),
+            session_id,
+            float(authenticated_at),
+            tuple(methods),
+            subjects_of(user_id, organization_id, session_id),
+        )
 
     def _evict(self) -> None:
         now = self._now()

@@ -31,6 +31,7 @@ POLICIES = {
     "Anonymous": _policy(anonymous=True),
     "Internal": _policy(callers=("orchestrator",)),
     "Publish": _policy(permission="articles.publish"),
+    "Dangerous": _policy(permission="tickets.read", step_up=True),
     "Create": _policy(policy_pb2.IDEMPOTENCY_REQUEST_ID, permission="tickets.create"),
     "Watch": _policy(permission="tickets.read", rate_class=policy_pb2.RATE_CLASS_STREAM),
     "Collect": _policy(policy_pb2.IDEMPOTENCY_NONE, permission="tickets.read"),
@@ -138,5 +139,5 @@ class EchoStub:
             )
 
         self.Echo, self.Anonymous, self.Internal = of("Echo"), of("Anonymous"), of("Internal")
-        self.Publish, self.Create = of("Publish"), of("Create")
+        self.Publish, self.Create, self.Dangerous = of("Publish"), of("Create"), of("Dangerous")
         self.Watch, self.Collect, self.Talk = of("Watch"), of("Collect"), of("Talk")

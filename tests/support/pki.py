@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from laptop.pki import LocalPki, Workload
+from services.common.revocations import PATH, Revocation, encode
 
 TRUST_DOMAIN = "deskmesh.local"
 ENVIRONMENT = "dev"
@@ -62,6 +63,7 @@ class TokenIssuer:
     key_id: str = "test-key"
     key: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     fetches: int = 0
+    revoked: list[Revocation] = field(default_factory=list)
 
     def token(
         self,
@@ -83,6 +85,8 @@ class TokenIssuer:
             "roles": list(roles),
             "jti": uuid.uuid4().hex,
             "iat": now,
+            "auth_time": now,
+            "amr": ["pwd"],
             "exp": now + 300,
         } | changes
         kept = {name: value for name, value in claims.items() if value is not None}
@@ -95,14 +99,18 @@ class TokenIssuer:
         return {"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self.key_id, "x": x}]}
 
     async def serve(self, socket: Path) -> web.AppRunner:
-        """Answer `/.well-known/jwks.json` on the socket until the runner is cleaned up."""
+        """Answer for keys and revocations on the socket until the runner is cleaned up."""
 
         async def answer(_request: web.Request) -> web.StreamResponse:
             self.fetches += 1
             return web.json_response(self.jwks())
 
+        async def revocations(_request: web.Request) -> web.StreamResponse:
+            return web.Response(body=encode(self.revoked, now=time.time()), content_type="application/json")
+
         app = web.Application()
         app.router.add_get("/.well-known/jwks.json", answer)
+        app.router.add_get(PATH, revocations)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.UnixSite(runner, str(socket)).start()

@@ -1,5 +1,6 @@
 """Whether the caller may call this RPC, by its policy alone. Whose record it is, is the use case's question."""
 
+import time
 from collections.abc import Callable
 
 from mesh.policy.table import Rule
@@ -8,6 +9,9 @@ from services.common.errors import PermissionDenied
 from services.common.permissions import OWN
 
 Authorize = Callable[[Caller], None]
+
+# How long ago a person may have proved who they are for a dangerous call.
+STEP_UP_SECONDS = 600.0
 
 
 class WorkloadNotAllowed(PermissionDenied):
@@ -24,14 +28,24 @@ class PermissionMissing(PermissionDenied):
     message = "Your role does not allow this."
 
 
-def authorization(rule: Rule) -> Authorize:
-    """The check of one RPC. It raises WorkloadNotAllowed or PermissionMissing."""
+class StepUpRequired(PermissionDenied):
+    """The person proved who they are too long ago for this call, or a program calls with no such proof at all."""
+
+    reason = "STEP_UP_REQUIRED"
+    message = "Confirm that it is you, then try again."
+
+
+def authorization(rule: Rule, *, now: Callable[[], float] = time.time) -> Authorize:
+    """The check of one RPC. It raises WorkloadNotAllowed, PermissionMissing or StepUpRequired."""
     callers, permission, own = rule.callers, rule.permission, rule.permission + OWN
+    step_up = rule.step_up
 
     def authorize(caller: Caller) -> None:
         if caller.workload not in callers:
             raise WorkloadNotAllowed
         if permission and permission not in caller.permissions and own not in caller.permissions:
             raise PermissionMissing(metadata={"permission": permission})
+        if step_up and caller.user_id and now() - caller.authenticated_at > STEP_UP_SECONDS:
+            raise StepUpRequired(metadata={"max_age_seconds": f"{STEP_UP_SECONDS:.0f}"})
 
     return authorize

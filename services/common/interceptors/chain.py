@@ -13,6 +13,7 @@ from opentelemetry import trace
 
 from mesh.policy.table import Idempotency, RateClass, Rule, rules_for_service
 from services.common.context import Caller, set_caller, set_idempotency
+from services.common.errors import DomainError
 from services.common.interceptors.authorization import authorization
 from services.common.interceptors.call import Call, RpcContext
 from services.common.interceptors.deadline import Deadline, limit
@@ -21,7 +22,9 @@ from services.common.interceptors.idempotency import idempotency_key
 from services.common.interceptors.identity import Identity
 from services.common.interceptors.telemetry import MethodTelemetry
 from services.common.interceptors.validation import Validate, decoding
+from services.common.revocations import Revocation, subjects_of
 from services.common.telemetry import ServerMetrics
+from services.common.tokens import TokenRevoked
 
 Unary = Callable[[Any, RpcContext], Awaitable[Message]]
 Stream = Callable[[Any, RpcContext], AsyncIterator[Message]]
@@ -43,35 +46,49 @@ class OpenStreams:
     """The streaming calls being served, so that a process that shuts down can end them with a typed error."""
 
     def __init__(self) -> None:
-        self._tasks: dict[asyncio.Task[Any], RateClass] = {}
-        self._cut: set[asyncio.Task[Any]] = set()
+        self._tasks: dict[asyncio.Task[Any], Call] = {}
+        self._cut: dict[asyncio.Task[Any], DomainError] = {}
 
-    def opened(self, rate_class: RateClass) -> None:
+    def opened(self, call: Call) -> None:
         """The current task serves a stream from now on."""
         if task := asyncio.current_task():
-            self._tasks[task] = rate_class
+            self._tasks[task] = call
 
     def closed(self) -> None:
         """The current task's stream has ended."""
         if task := asyncio.current_task():
             self._tasks.pop(task, None)
-            self._cut.discard(task)
+            self._cut.pop(task, None)
 
-    def was_cut(self) -> bool:
-        """True in a task whose cancellation came from `cut`; it goes on as if it had not been cancelled."""
+    def cut_by(self) -> DomainError | None:
+        """Why the current task was cut, if its cancellation came from here; it then goes on as if not cancelled."""
         task = asyncio.current_task()
         if task is None or task not in self._cut:
-            return False
+            return None
         task.uncancel()
-        return True
+        return self._cut[task]
 
     def cut(self, *, only_long_lived: bool) -> int:
         """End the open streams (only those of rate class STREAM, if asked so); returns how many."""
-        chosen = [task for task, kind in self._tasks.items() if kind is RateClass.STREAM or not only_long_lived]
-        for task in chosen:
-            self._cut.add(task)
+        return self._end(lambda call: not only_long_lived or call.rule.rate_class is RateClass.STREAM, Draining)
+
+    def revoke(self, revocation: Revocation) -> None:
+        """End the open streams that were let in by a token that is revoked now."""
+
+        def covered(call: Call) -> bool:
+            person = call.caller
+            if person is None or not person.token_id or person.issued_at > revocation.not_before:
+                return False
+            return revocation.subject in subjects_of(person.user_id, person.organization_id, person.session_id)
+
+        self._end(covered, TokenRevoked)
+
+    def _end(self, chosen: Callable[[Call], bool], why: type[DomainError]) -> int:
+        tasks = [task for task, call in self._tasks.items() if chosen(call) and task not in self._cut]
+        for task in tasks:
+            self._cut[task] = why()
             task.cancel()
-        return len(chosen)
+        return len(tasks)
 
 
 class ConcernedServer:
@@ -147,7 +164,7 @@ class _Method:
         async def serve(request: Any, context: RpcContext) -> AsyncIterator[Message]:
             call = Call(self._rule, context)
             self._telemetry.start(call)
-            self._streams.opened(self._rule.rate_class)
+            self._streams.opened(call)
             try:
                 caller = self._identity.known(call) or await self._identity.resolve(call)
                 admitted = self._admit(call, caller, request)
@@ -180,8 +197,8 @@ class _Method:
             yield request
 
     async def _fail(self, error: BaseException, call: Call, context: RpcContext) -> NoReturn:
-        if isinstance(error, asyncio.CancelledError) and self._streams.was_cut():
-            error = Draining()
+        if isinstance(error, asyncio.CancelledError) and (why := self._streams.cut_by()):
+            error = why
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # The caller gave up or its deadline passed: gRPC has answered already.
             self._telemetry.finish(call, grpc.StatusCode.CANCELLED, "CANCELLED")

@@ -80,6 +80,10 @@ class Identity:
             claims.roles,
             permissions_of(claims.roles),
             claims.token_id,
+            claims.session_id,
+            claims.issued_at,
+            claims.authenticated_at,
+            claims.methods,
         )
         if len(self._people) >= CALLER_CACHE_SIZE:
             self._people.clear()
