@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from laptop import daemon, logfiles, proc
+from laptop import daemon, logfiles, loglines, proc
 from laptop.control import Control, NotRunning
 from laptop.settings import PROJECT_ROOT, StackSettings
 
@@ -39,7 +39,8 @@ def launch(settings: StackSettings) -> None:
             time.sleep(POLL_SECONDS)
         else:
             return
-    last = "\n".join(logfiles.tail(settings.paths.log("supervisor"), LAST_LINES))
+    lines = logfiles.tail(settings.paths.log("supervisor"), LAST_LINES)
+    last = "\n".join(loglines.legible(loglines.entry_of("supervisor", line), alone=True) for line in lines)
     raise CannotStart(f"The supervisor did not start. The end of its log:\n{last}")
 
 

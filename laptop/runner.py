@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from laptop import proc
+from laptop.logpipe import LogPipe
 from laptop.specs import FINAL, HOME_MARK, NAME_MARK, ProcessSpec, State
 
 PROBE_EVERY_SECONDS = 0.2
@@ -18,6 +19,7 @@ LONGEST_BACKOFF_SECONDS = 20.0
 STEADY_SECONDS = 60.0
 MOST_FAILED_STARTS = 5
 ORPHAN_GRACE_SECONDS = 1.0
+LAST_LINES_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,7 @@ class Runner:
         self._log_file = log_file
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
+        self._log: LogPipe | None = None
         self._stopping = False
         self._failed_starts = 0
 
@@ -125,20 +128,24 @@ class Runner:
     async def _spawn(self) -> asyncio.subprocess.Process:
         if self.spec.before_start:
             self.spec.before_start()
-        # A file of its own rather than a pipe: the process can go on writing if the supervisor dies.
-        with self._log_file.open("ab") as output:
+        self._log = LogPipe(self.spec.name, self._log_file)
+        try:
             return await asyncio.create_subprocess_exec(
                 *self.spec.argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
+                stdout=self._log.writer,
+                stderr=self._log.writer,
                 env=self._environment(),
                 cwd=self.spec.working_folder,
                 start_new_session=True,
+                # Without a supervisor nobody reads: then writing must fail, not kill.
+                restore_signals=False,
                 user=self.spec.user,
                 group=self.spec.user,
                 extra_groups=[] if self.spec.user else None,
             )
+        finally:
+            self._log.handed_over()
 
     def _environment(self) -> dict[str, str]:
         """The caller's environment without its own settings of Deskmesh, which the spec replaces."""
@@ -150,6 +157,8 @@ class Runner:
     async def _end_orphans(self) -> None:
         """End everything that carries this process's mark, and what descends from it."""
         await asyncio.to_thread(proc.end_marked, self._home, self.spec.name, ORPHAN_GRACE_SECONDS)
+        if self._log:
+            await asyncio.to_thread(self._log.finish, LAST_LINES_SECONDS)
 
     def _to(self, state: State) -> None:
         if state != self.state:

@@ -17,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from services.common.logs import configure_logging
+
 MOST_BYTES = 32 * 1024 * 1024
 KEEP = 4
 CURRENT = "spans.jsonl"
@@ -126,5 +128,6 @@ async def serve(socket: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    configure_logging("traces", os.environ.get("DESKMESH_LOG_LEVEL", "INFO"))
     os.umask(0o077)  # the socket and the files are for this user alone
     asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))

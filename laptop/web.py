@@ -13,6 +13,8 @@ from pathlib import Path
 
 from aiohttp import web
 
+from services.common.logs import configure_logging
+
 # Vite puts a hash of the content into these names, so they never change under one name.
 HASHED = re.compile(r"^assets/.+-[A-Za-z0-9_-]{8}\.\w+$")
 FOREVER = "public, max-age=31536000, immutable"
@@ -76,5 +78,6 @@ async def serve(socket: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    configure_logging("web", os.environ.get("DESKMESH_LOG_LEVEL", "INFO"))
     os.umask(0o077)  # the socket is for this user alone
     asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))

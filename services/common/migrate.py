@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("services", nargs="+", metavar="SERVICE")
     services: list[str] = parser.parse_args(arguments).services
     settings = MigrateSettings()
-    configure_logging("migrate", settings.log_level)
+    configure_logging("migrations", settings.log_level)
     passwords = json.loads(settings.database_passwords_file.read_text()) if settings.database_passwords_file else {}
     migrate(settings.database_admin_url, services, passwords)
     return 0

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import datetime
 
 import pytest
 
@@ -40,9 +41,29 @@ def test_a_second_up_is_harmless(stack: Stack) -> None:
 def test_logs_are_json_and_carry_the_trace(stack: Stack) -> None:
     answer = stack.deskmesh_json("chat", "--once", "How do I cancel an order?")
     lines = (stack.home / "logs" / "orchestrator.log").read_text().splitlines()
-    entries = [json.loads(line) for line in lines if line.startswith("{")]
-    assert any(entry.get("trace_id") == answer["trace_id"] for entry in entries)
+    assert any(json.loads(line).get("trace_id") == answer["trace_id"] for line in lines)
     assert "How do I cancel an order" not in "\n".join(lines), "what customers write stays out of the logs"
+
+
+def test_every_line_of_every_log_is_json_with_the_same_fields(stack: Stack) -> None:
+    logs = {file.stem: file.read_text().splitlines() for file in (stack.home / "logs").glob("*.log")}
+    assert set(logs) >= PROCESSES | {"supervisor"}
+    for name in ("postgres", "valkey", "ray", "edge-envoy", "supervisor"):
+        assert logs[name], f"{name} says something in every start"
+    for name, lines in logs.items():
+        for line in lines:
+            entry = json.loads(line)
+            assert entry.keys() >= {"time", "level", "process", "message"}, line
+            # The models' replicas share Ray's log under their own names.
+            assert entry["process"] == name or name == "ray", line
+            assert entry["level"] in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}, line
+            assert datetime.fromisoformat(entry["time"]).tzinfo is not None, line
+
+
+def test_logs_are_legible(stack: Stack) -> None:
+    shown = stack.deskmesh("logs", "postgres", "-n", "500").stdout
+    assert "database system is ready to accept connections" in shown
+    assert "{" not in shown
 
 
 def test_one_trace_spans_every_part(stack: Stack) -> None:

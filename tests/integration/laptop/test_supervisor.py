@@ -1,8 +1,10 @@
 """The supervisor as a process of its own, with fake servers: what it starts, restarts and leaves behind."""
 
+import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -121,6 +123,27 @@ def test_restart_waits_until_the_process_is_ready(stack: FakeStack) -> None:
     assert "error" in stack.control.restart("nobody")
 
 
+def test_whatever_a_process_prints_becomes_json_lines(stack: FakeStack) -> None:
+    stack.up()
+    entries = [json.loads(line) for line in stack.settings.paths.log("step").read_text().splitlines()]
+    assert [(entry["process"], entry["level"], entry["message"]) for entry in entries] == [("step", "INFO", "done")]
+    assert all(entry["time"].endswith("+00:00") for entry in entries)
+
+
+def test_a_process_that_writes_outlives_its_supervisor(stack: FakeStack) -> None:
+    stack.up()
+    first = psutil.Process(stack.process("first")["pid"])
+    assert stack.supervisor is not None
+    stack.supervisor.kill()
+    stack.supervisor.wait()
+    for _ in range(3):
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(str(stack.settings.paths.socket("first")))
+            assert caller.recv(1) == b""
+    assert first.is_running()
+    assert first.status() != psutil.STATUS_ZOMBIE
+
+
 def test_down_leaves_no_process_socket_or_lock(stack: FakeStack) -> None:
     stack.up()
     orphan = stack.orphan()
@@ -165,7 +188,7 @@ def test_a_failed_step_is_told_and_the_rest_keeps_running(stack: FakeStack) -> N
     stack.until(lambda: stack.control.status()["failed"], "the failure shows")
     broken = next(one for one in status["steps"] if one["name"] == "broken")
     assert broken["problem"] == "ended with exit code 1"
-    assert "no luck" in stack.settings.paths.log("broken").read_text()
+    assert json.loads(stack.settings.paths.log("broken").read_text())["message"] == "no luck"
     assert not status["ready"]
 
 

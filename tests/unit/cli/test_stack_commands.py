@@ -42,14 +42,21 @@ def test_down_of_nothing_is_harmless(home: Path) -> None:
 
 
 def test_logs_show_the_newest_lines_of_each_process(home: Path) -> None:
-    (home / "logs" / "auth.log").write_text("one\ntwo\nthree\n")
-    (home / "logs" / "web.log").write_text("four\n")
-    assert deskmesh("logs", "auth", "-n", "2").output == "two\nthree\n"
-    assert [line.split() for line in deskmesh("logs", "-n", "1").output.splitlines()] == [
-        ["auth", "three"],
-        ["web", "four"],
+    def entry(process: str, message: str, **fields: object) -> dict[str, object]:
+        return {"time": "2026-01-02T03:04:05.678Z", "level": "INFO", "process": process, "message": message} | fields
+
+    auth = [entry("auth", "one"), entry("auth", "two", attempts=2), entry("auth", "three", trace_id=TRACE)]
+    (home / "logs" / "auth.log").write_text("".join(json.dumps(one) + "\n" for one in auth))
+    (home / "logs" / "web.log").write_text(json.dumps(entry("web", "four")) + "\n")
+    assert deskmesh("logs", "auth", "-n", "2").output.splitlines() == [
+        "2026-01-02 03:04:05.678 INFO     two attempts=2",
+        f"2026-01-02 03:04:05.678 INFO     three trace_id={TRACE}",
     ]
-    assert json.loads(deskmesh("logs", "web", "--json").output) == {"process": "web", "line": "four"}
+    assert [line.split()[2:5] for line in deskmesh("logs", "-n", "1").output.splitlines()] == [
+        ["INFO", "auth", "three"],
+        ["INFO", "web", "four"],
+    ]
+    assert json.loads(deskmesh("logs", "web", "--json").output) == entry("web", "four")
     unknown = deskmesh("logs", "nobody")
     assert unknown.exit_code == 1
     assert "auth, web" in unknown.output

@@ -13,7 +13,7 @@ from deskmesh_cli.commands.doctor import refuse_on_problems
 from deskmesh_cli.commands.options import Json
 from deskmesh_cli.console import err, fail, out, print_json, size
 from deskmesh_cli.progress import StartProgress, StopProgress
-from laptop import logfiles
+from laptop import logfiles, loglines
 from laptop.control import Control, NotRunning
 from laptop.launch import CannotStart, launch, shut_down
 from laptop.settings import StackSettings
@@ -142,10 +142,11 @@ def _new_lines(file: Path, positions: dict[Path, int]) -> Iterator[str]:
 
 
 def _print_line(name: str, line: str, *, alone: bool, as_json: bool) -> None:
+    entry = loglines.entry_of(name, line)
     if as_json:
-        print_json({"process": name, "line": line})
+        print_json(entry)
     else:
-        typer.echo(line if alone else f"{name:<16} {line}")
+        typer.echo(loglines.legible(entry, alone=alone))
 
 
 def _last(statuses: Iterator[dict[str, Any]]) -> dict[str, Any]:
@@ -162,7 +163,7 @@ def _explain_failure(settings: StackSettings, last: dict[str, Any]) -> None:
     for one in failed:
         err.print(f"[bold red]✗[/] {one['name']} {one['problem']}. The end of its log:")
         for line in logfiles.tail(settings.paths.log(one["name"]), LINES):
-            err.print(f"    {line}", markup=False)
+            err.print(f"    {loglines.legible(loglines.entry_of(one['name'], line), alone=True)}", markup=False)
         err.print(f"  All of it: `deskmesh logs {one['name']} -n 1000`. After mending it: `deskmesh up`.")
 
 

@@ -4,6 +4,7 @@ With a second argument it first starts a grandchild in a session of its own that
 and writes its PID into the file of that name.
 """
 
+import logging
 import signal
 import socket
 import subprocess
@@ -25,6 +26,7 @@ def main() -> None:
         listener.listen()
         while True:
             listener.accept()[0].close()
+            logging.warning("somebody called")
 
 
 if __name__ == "__main__":
