@@ -5,17 +5,25 @@ from datetime import timedelta
 
 from aiohttp import web
 
-from deskmesh.auth.v1 import audit_service_pb2_grpc, auth_service_pb2_grpc, organization_service_pb2_grpc
+from deskmesh.auth.v1 import (
+    audit_service_pb2_grpc,
+    auth_service_pb2_grpc,
+    organization_service_pb2_grpc,
+    role_service_pb2_grpc,
+)
 from services.auth.adapters.attempts import ValkeyAttempts
 from services.auth.adapters.passwords import ArgonPasswords
+from services.auth.adapters.roles import permission_catalogue
 from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
 from services.auth.adapters.sql import SqlWorkFactory
 from services.auth.servicer import AuthServicer, OrganizationServicer
 from services.auth.servicers.audit import AuditServicer
 from services.auth.servicers.origin import WithOrigin
+from services.auth.servicers.roles import RoleServicer
 from services.auth.settings import AuthSettings
 from services.auth.usecases.audit import Audit
 from services.auth.usecases.members import Members
+from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
 from services.common.server import Platform, ServicerRegistration
 from services.common.tokens import JWKS_PATH
@@ -58,6 +66,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         refresh_lifetime=timedelta(days=settings.refresh_token_days),
     )
     members = Members(work, passwords, platform.clock)
+    roles = Roles(work, platform.clock, permission_catalogue())
     return [
         ServicerRegistration(
             auth_service_pb2_grpc.add_AuthServiceServicer_to_server, WithOrigin(AuthServicer(sessions))
@@ -66,6 +75,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             organization_service_pb2_grpc.add_OrganizationServiceServicer_to_server,
             WithOrigin(OrganizationServicer(members)),
         ),
+        ServicerRegistration(role_service_pb2_grpc.add_RoleServiceServicer_to_server, WithOrigin(RoleServicer(roles))),
         ServicerRegistration(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server, WithOrigin(AuditServicer(Audit(work)))
         ),

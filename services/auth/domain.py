@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,6 +13,7 @@ from services.auth.errors import LastOwner, OnlyOwners, PasswordWeak
 from services.auth.guessable import GUESSABLE_PASSWORDS
 from services.common.errors import InvalidInput
 from services.common.ids import new_id
+from services.common.permissions import permissions_of, singles
 
 REFRESH_TOKEN_BYTES = 32
 # A refresh token presented again this soon, before its successor was used, comes from callers that raced each other.
@@ -20,13 +21,15 @@ RACE_WINDOW = timedelta(seconds=1)
 
 
 class Role(StrEnum):
-    """From least to most powerful, in the words of `services.common.permissions`."""
+    """The built-in roles, in the words of `services.common.permissions`."""
 
     CUSTOMER = "customer"
     AGENT = "agent"
     SUPERVISOR = "supervisor"
     ADMIN = "admin"
     OWNER = "owner"
+    ML_ENGINEER = "ml_engineer"
+    BILLING = "billing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +71,42 @@ class Organization:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """A person's place in an organization."""
+    """A person's place in an organization. `custom_permissions` are those of the custom roles."""
 
     user: User
     organization_id: str
     roles: tuple[Role, ...]
     created_at: datetime
+    custom_role_ids: tuple[str, ...] = ()
+    custom_permissions: frozenset[str] = frozenset()
+
+    @property
+    def grants(self) -> tuple[str, ...]:
+        """What an access token says: the built-in roles, and single permissions that only custom roles hold."""
+        return grants_of(self.roles, self.custom_permissions)
 
     @property
     def is_owner(self) -> bool:
         return Role.OWNER in self.roles
 
-    def with_roles(self, roles: Sequence[Role], *, by: Sequence[str], other_owners: int) -> Self:
-        """The membership with new roles. Raises OnlyOwners or LastOwner; `by` are the roles of who asks."""
-        changed = replace(self, roles=ordered(roles))
+    def with_roles(
+        self,
+        roles: Sequence[Role],
+        custom: Mapping[str, frozenset[str]],
+        *,
+        by: Sequence[str],
+        other_owners: int,
+    ) -> Self:
+        """The membership with new roles; `custom` are permissions by custom role, `by` the roles of who asks.
+
+        Raises OnlyOwners or LastOwner.
+        """
+        changed = replace(
+            self,
+            roles=ordered(roles),
+            custom_role_ids=tuple(sorted(custom)),
+            custom_permissions=frozenset().union(*custom.values()),
+        )
         if changed.is_owner != self.is_owner:
             may_change_owners(by)
         if self.is_owner and not changed.is_owner and not other_owners:
@@ -103,6 +128,12 @@ class Principal:
     user: User
     organization: Organization
     roles: tuple[Role, ...]
+    custom_permissions: frozenset[str] = frozenset()
+
+    @property
+    def grants(self) -> tuple[str, ...]:
+        """See `Membership.grants`."""
+        return grants_of(self.roles, self.custom_permissions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +184,14 @@ def normalize_email(email: str) -> str:
 
 
 def ordered(roles: Sequence[Role]) -> tuple[Role, ...]:
-    """Each role once, from least to most powerful."""
+    """Each role once, in the order of `Role`."""
     return tuple(role for role in Role if role in roles)
+
+
+def grants_of(roles: Sequence[Role], custom_permissions: frozenset[str]) -> tuple[str, ...]:
+    """Roles, and whatever permissions they do not hold, in the words of `services.common.permissions`."""
+    names = tuple(str(role) for role in roles)
+    return names + singles(custom_permissions - permissions_of(names))
 
 
 def may_change_owners(by: Sequence[str]) -> None:

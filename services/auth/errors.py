@@ -76,6 +76,42 @@ class LastOwner(PreconditionFailed):
     message = "The last owner of an organization cannot leave or lose the role."
 
 
+class RoleNotFound(NotFound):
+    """The organization has no such role of its own."""
+
+    reason = "ROLE_NOT_FOUND"
+    resource_type = "role"
+    message = "There is no such role in this organization."
+
+
+class RoleNameTaken(AlreadyExists):
+    """Another role, built-in or custom, has the name."""
+
+    reason = "ROLE_NAME_TAKEN"
+    message = "Another role has this name already."
+
+
+class RoleInUse(PreconditionFailed):
+    """Somebody still holds the role, or is invited to."""
+
+    reason = "ROLE_IN_USE"
+    message = "Take the role from everybody who holds it or is invited to it, then delete it."
+
+
+class QuotaReached(Exhausted):
+    """The organization has as many records of a kind as it may have; waiting does not help."""
+
+    reason = "QUOTA_REACHED"
+    message = "The organization has as many of these as it may have; delete some first."
+
+
+class PermissionNotHeld(PermissionDenied):
+    """Somebody tried to give away what they do not have."""
+
+    reason = "PERMISSION_NOT_HELD"
+    message = "You can only give others permissions that you hold yourself."
+
+
 class OnlyOwners(PermissionDenied):
     """Owners are made and unmade by owners."""
 

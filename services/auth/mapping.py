@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from deskmesh.auth.v1 import auth_service_pb2, organization_pb2, organization_service_pb2, user_pb2
 from services.auth.domain import Membership, Organization, Principal, Role, User
+from services.auth.mappings.roles import granter
 from services.auth.usecases.members import AddMember, Page
 from services.auth.usecases.sessions import SignedIn, SignIn, SignUp, TokenPair
 from services.common.context import Caller, IdempotencyKey
@@ -42,7 +43,8 @@ def to_add_member(
         display_name=request.display_name,
         password=request.password,
         roles=to_roles(request.roles),
-        by=caller.roles,
+        custom_role_ids=tuple(request.custom_role_ids),
+        by=granter(caller),
         idempotency=idempotency,
     )
 
@@ -70,12 +72,11 @@ def sign_in_response(signed_in: SignedIn) -> auth_service_pb2.SignInResponse:
 
 
 def principal(person: Principal) -> auth_service_pb2.Principal:
-    names = tuple(str(role) for role in person.roles)
     return auth_service_pb2.Principal(
         user=user(person.user),
         organization=organization(person.organization),
         roles=[_ROLE_TO_PROTO[role] for role in person.roles],
-        permissions=sorted(permissions_of(names)),
+        permissions=sorted(permissions_of(person.grants)),
     )
 
 
@@ -107,6 +108,7 @@ def membership(place: Membership) -> organization_pb2.Membership:
         user=user(place.user),
         organization_id=place.organization_id,
         roles=[_ROLE_TO_PROTO[role] for role in place.roles],
+        custom_role_ids=place.custom_role_ids,
         created_at=made,
     )
 

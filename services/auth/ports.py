@@ -8,6 +8,7 @@ from typing import Protocol, Self
 
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
+from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 
 
@@ -67,7 +68,7 @@ class Memberships(Protocol):
         """How many owners the organization has."""
 
     async def set_roles(self, membership: Membership) -> None:
-        """Keep the membership's roles."""
+        """Keep the membership's roles, built-in and custom."""
 
     async def remove(self, organization_id: str, user_id: str) -> None:
         """End a membership."""
@@ -92,6 +93,28 @@ class RefreshTokens(Protocol):
 
     async def revoke_member(self, organization_id: str, user_id: str, *, at: datetime) -> None:
         """End every sign-in of a person in an organization."""
+
+
+class Roles(Protocol):
+    """The roles that one organization made for itself."""
+
+    async def add(self, role: CustomRole) -> None:
+        """Raises RoleNameTaken."""
+
+    async def get(self, role_id: str) -> CustomRole:
+        """Raises RoleNotFound."""
+
+    async def list(self) -> Sequence[CustomRole]:
+        """All, by name."""
+
+    async def update(self, role: CustomRole) -> None:
+        """Keep the role's new content. Raises RoleNameTaken."""
+
+    async def delete(self, role_id: str) -> None:
+        """Forget a role."""
+
+    async def holders(self, role_id: str, limit: int) -> Sequence[str]:
+        """Identifiers of members who hold it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +160,9 @@ class Work(Protocol):
 
     @property
     def refresh_tokens(self) -> RefreshTokens: ...
+
+    @property
+    def roles(self) -> Roles: ...
 
     @property
     def audit(self) -> AuditLog: ...
@@ -187,7 +213,7 @@ class AccessTokens(Protocol):
     """Signs."""
 
     def issue(self, user_id: str, organization_id: str, roles: Sequence[str]) -> AccessToken:
-        """A new access token."""
+        """A new access token; single permissions may stand among the roles."""
 
 
 class Attempts(Protocol):

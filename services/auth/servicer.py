@@ -8,6 +8,7 @@ from deskmesh.auth.v1 import auth_service_pb2 as auth
 from deskmesh.auth.v1 import auth_service_pb2_grpc, organization_service_pb2_grpc
 from deskmesh.auth.v1 import organization_service_pb2 as organizations
 from services.auth import mapping
+from services.auth.mappings.roles import granter
 from services.auth.usecases.members import Members
 from services.auth.usecases.sessions import Sessions
 from services.common.context import caller, idempotency
@@ -40,7 +41,8 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
 
     async def WhoAmI(self, request: auth.WhoAmIRequest, context: Context) -> auth.WhoAmIResponse:
         person = caller()
-        found = await self._sessions.who_am_i(person.organization_id, person.user_id, mapping.roles_of(person))
+        roles = mapping.roles_of(person)
+        found = await self._sessions.who_am_i(person.organization_id, person.user_id, roles, person.permissions)
         return auth.WhoAmIResponse(principal=mapping.principal(found))
 
 
@@ -72,15 +74,16 @@ class OrganizationServicer(organization_service_pb2_grpc.OrganizationServiceServ
     async def SetMemberRoles(
         self, request: organizations.SetMemberRolesRequest, context: Context
     ) -> organizations.SetMemberRolesResponse:
-        person, roles = caller(), mapping.to_roles(request.roles)
-        changed = await self._members.set_roles(person.organization_id, request.user_id, roles, person.roles)
+        person = caller()
+        held = mapping.to_roles(request.roles), tuple(request.custom_role_ids)
+        changed = await self._members.set_roles(person.organization_id, request.user_id, *held, granter(person))
         return organizations.SetMemberRolesResponse(member=mapping.membership(changed))
 
     async def RemoveMember(
         self, request: organizations.RemoveMemberRequest, context: Context
     ) -> organizations.RemoveMemberResponse:
         person = caller()
-        await self._members.remove(person.organization_id, request.user_id, person.roles)
+        await self._members.remove(person.organization_id, request.user_id, granter(person))
         return organizations.RemoveMemberResponse()
 
 

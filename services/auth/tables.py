@@ -32,9 +32,23 @@ memberships = Table(
     Column("organization_id", String, ForeignKey("organizations.id"), nullable=False),
     Column("user_id", String, ForeignKey("users.id"), nullable=False),
     Column("roles", ARRAY(Text), nullable=False),
+    Column("custom_role_ids", ARRAY(Text), nullable=False, server_default="{}"),
     Column("created_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("organization_id", "user_id"),
     Index(None, "user_id"),
+)
+
+# Names are unique in an organization whatever their case, by an index of the migration.
+roles = Table(
+    "roles",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("organization_id", String, ForeignKey("organizations.id"), nullable=False),
+    Column("name", String, nullable=False),
+    Column("description", String, nullable=False),
+    Column("permissions", ARRAY(Text), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("updated_at", DateTime(timezone=True), nullable=False),
 )
 
 refresh_families = Table(

@@ -1,7 +1,11 @@
-"""What each role may do. A permission ending in `.own` covers only what belongs to the person."""
+"""What each role may do. A permission ending in `.own` covers only what belongs to the person.
+
+Wherever roles are named (in access tokens, between services, in stored work) a single permission may stand among them,
+written `+tickets.read`: custom roles and the scopes of API keys travel like that, so only auth needs to know of them.
+"""
 
 from collections.abc import Iterable, Mapping
-from functools import cache
+from functools import lru_cache
 from types import MappingProxyType
 
 CUSTOMER = "customer"
@@ -10,10 +14,17 @@ SUPERVISOR = "supervisor"
 ADMIN = "admin"
 OWNER = "owner"
 
+ML_ENGINEER = "ml_engineer"
+BILLING = "billing"
+
 # From least to most powerful: each staff role holds what the one before it holds.
 ROLES = (CUSTOMER, AGENT, SUPERVISOR, ADMIN, OWNER)
 
+# They stand beside that line; owners hold what they hold.
+SPECIALISTS = (ML_ENGINEER, BILLING)
+
 OWN = ".own"
+SINGLE = "+"
 
 _GRANTS: Mapping[str, frozenset[str]] = {
     CUSTOMER: frozenset(
@@ -36,6 +47,8 @@ _GRANTS: Mapping[str, frozenset[str]] = {
             "conversations.assign",
             "conversations.read",
             "conversations.write",
+            "keys.read.own",
+            "keys.write.own",
             "members.read",
             "tickets.comment",
             "tickets.create",
@@ -46,8 +59,10 @@ _GRANTS: Mapping[str, frozenset[str]] = {
         }
     ),
     SUPERVISOR: frozenset({"articles.publish"}),
-    ADMIN: frozenset({"audit.read", "members.write"}),
+    ADMIN: frozenset({"audit.read", "keys.read", "keys.write", "members.write", "roles.write"}),
     OWNER: frozenset(),
+    ML_ENGINEER: frozenset({"articles.read", "keys.read.own", "keys.write.own"}),
+    BILLING: frozenset({"keys.read.own", "keys.write.own", "members.read"}),
 }
 
 
@@ -57,16 +72,31 @@ def _accumulate() -> Mapping[str, frozenset[str]]:
     for role in ROLES:
         below |= _GRANTS[role]
         held[role] = below
+    for role in SPECIALISTS:
+        held[role] = _GRANTS[role]
+        held[OWNER] |= _GRANTS[role]
     return MappingProxyType(held)
 
 
 PERMISSIONS = _accumulate()
+EVERY_PERMISSION = frozenset[str]().union(*PERMISSIONS.values())
 
 
-@cache
+def is_known(role: str) -> bool:
+    """True for a built-in role, and for a single permission that exists."""
+    return role in PERMISSIONS or (role.startswith(SINGLE) and role[len(SINGLE) :] in EVERY_PERMISSION)
+
+
+def singles(permissions: Iterable[str]) -> tuple[str, ...]:
+    """The permissions, sorted, as they stand among roles."""
+    return tuple(SINGLE + permission for permission in sorted(permissions))
+
+
+@lru_cache(maxsize=4096)
 def permissions_of(roles: tuple[str, ...]) -> frozenset[str]:
-    """Everything the roles hold together; a role that is not known holds nothing."""
-    return frozenset().union(*(PERMISSIONS.get(role, frozenset()) for role in roles))
+    """Everything the roles hold together, single permissions included; what is not known holds nothing."""
+    known = [role for role in roles if is_known(role)]
+    return frozenset().union(*(PERMISSIONS.get(role) or {role.removeprefix(SINGLE)} for role in known))
 
 
 def holds(permissions: Iterable[str], permission: str) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.auth import tables
 from services.auth.adapters.audit import SqlAuditLog
+from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
 from services.common.db import IdempotencyRecords, SqlUnitOfWork
@@ -78,6 +79,22 @@ class SqlOrganizations:
         return Organization(row.id, row.slug, row.name, row.created_at)
 
 
+_HELD = select(
+    tables.roles.c.organization_id, tables.roles.c.id, func.unnest(tables.roles.c.permissions).label("permission")
+).subquery()
+# What the custom roles of a membership hold together.
+_CUSTOM_PERMISSIONS = (
+    select(func.array_agg(func.distinct(_HELD.c.permission)))
+    .select_from(_HELD)
+    .where(
+        _HELD.c.organization_id == tables.memberships.c.organization_id,
+        _HELD.c.id == func.any(tables.memberships.c.custom_role_ids),
+    )
+    .correlate(tables.memberships)
+    .scalar_subquery()
+)
+
+
 class SqlMemberships:
     """See `ports.Memberships`."""
 
@@ -85,6 +102,8 @@ class SqlMemberships:
         tables.users,
         tables.memberships.c.organization_id,
         tables.memberships.c.roles,
+        tables.memberships.c.custom_role_ids,
+        _CUSTOM_PERMISSIONS.label("custom_permissions"),
         tables.memberships.c.created_at.label("joined_at"),
     )
 
@@ -96,6 +115,7 @@ class SqlMemberships:
             "organization_id": membership.organization_id,
             "user_id": membership.user.id,
             "roles": [str(role) for role in membership.roles],
+            "custom_role_ids": list(membership.custom_role_ids),
             "created_at": membership.created_at,
         }
         await self._session.execute(insert(tables.memberships).values(values))
@@ -138,7 +158,8 @@ class SqlMemberships:
             tables.memberships.c.organization_id == membership.organization_id,
             tables.memberships.c.user_id == membership.user.id,
         )
-        await self._session.execute(statement.values(roles=[str(role) for role in membership.roles]))
+        roles = [str(role) for role in membership.roles]
+        await self._session.execute(statement.values(roles=roles, custom_role_ids=list(membership.custom_role_ids)))
 
     async def remove(self, organization_id: str, user_id: str) -> None:
         places = tables.memberships
@@ -231,6 +252,7 @@ class SqlWork(SqlUnitOfWork):
     organizations: SqlOrganizations
     memberships: SqlMemberships
     refresh_tokens: SqlRefreshTokens
+    roles: SqlRoles
     audit: SqlAuditLog
     requests: IdempotencyRecords
 
@@ -239,6 +261,7 @@ class SqlWork(SqlUnitOfWork):
         self.organizations = SqlOrganizations(session)
         self.memberships = SqlMemberships(session)
         self.refresh_tokens = SqlRefreshTokens(session)
+        self.roles = SqlRoles(session, self.organization_id)
         self.audit = SqlAuditLog(session)
         self.requests = IdempotencyRecords(session, self.organization_id, tables.idempotency_records)
 
@@ -262,4 +285,5 @@ def _user(row: Row[Any]) -> User:
 
 def _membership(row: Row[Any]) -> Membership:
     roles = tuple(Role(role) for role in row.roles)
-    return Membership(_user(row), row.organization_id, roles, row.joined_at)
+    custom = tuple(row.custom_role_ids), frozenset(row.custom_permissions or ())
+    return Membership(_user(row), row.organization_id, roles, row.joined_at, *custom)

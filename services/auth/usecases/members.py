@@ -7,10 +7,12 @@ from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Role, User, check_password, may_change_owners, ordered
 from services.auth.errors import UserNotFound
 from services.auth.ports import Passwords, Work, WorkFactory
+from services.auth.roles import Granter
 from services.common import pagination
 from services.common.clock import Clock
 from services.common.context import IdempotencyKey
 from services.common.pagination import Filters, InvalidPageToken
+from services.common.permissions import permissions_of
 
 DEFAULT_PAGE_SIZE = 50
 
@@ -32,12 +34,13 @@ class AddMember:
     display_name: str
     password: str
     roles: tuple[Role, ...]
-    by: tuple[str, ...]
+    custom_role_ids: tuple[str, ...]
+    by: Granter
     idempotency: IdempotencyKey
 
 
 class Members:
-    """Who belongs to an organization, and as what. `by` are the roles of who asks."""
+    """Who belongs to an organization, and as what. `by` is who asks."""
 
     def __init__(self, work: WorkFactory, passwords: Passwords, clock: Clock) -> None:
         self._work = work
@@ -66,20 +69,29 @@ class Members:
             return await work.memberships.batch(organization_id, user_ids)
 
     async def add(self, command: AddMember) -> Membership:
-        """Raises PasswordWeak, EmailTaken, OnlyOwners or RequestIdReused."""
+        """Raises PasswordWeak, EmailTaken, OnlyOwners, RoleNotFound, PermissionNotHeld or RequestIdReused."""
         check_password(command.password, command.email)
         if Role.OWNER in command.roles:
-            may_change_owners(command.by)
+            may_change_owners(command.by.roles)
         password_hash = await self._passwords.hash(command.password)
         now = self._clock()
         user = User.new(command.email, command.display_name, password_hash, at=now)
         async with self._work.tenant(command.organization_id) as work:
             if made := await work.requests.claim(command.idempotency, user.id):
                 return await _get(work, command.organization_id, made)
-            membership = Membership(user, command.organization_id, ordered(command.roles), now)
+            custom = await custom_permissions(work, command.custom_role_ids)
+            membership = Membership(
+                user,
+                command.organization_id,
+                ordered(command.roles),
+                now,
+                tuple(sorted(custom)),
+                frozenset().union(*custom.values()),
+            )
+            command.by.may_grant(permissions_of(membership.grants))
             await work.users.add(user)
             await work.memberships.add(membership)
-            details = {"roles": ",".join(membership.roles)}
+            details = {"roles": _names(membership)}
             await work.audit.add(
                 AuditEvent.of(
                     EventType.MEMBER_ADDED, command.organization_id, at=now, subject_id=user.id, details=details
@@ -89,14 +101,21 @@ class Members:
         return membership
 
     async def set_roles(
-        self, organization_id: str, user_id: str, roles: Sequence[Role], by: Sequence[str]
+        self,
+        organization_id: str,
+        user_id: str,
+        roles: Sequence[Role],
+        custom_role_ids: Sequence[str],
+        by: Granter,
     ) -> Membership:
-        """Raises UserNotFound, OnlyOwners or LastOwner."""
+        """Raises UserNotFound, RoleNotFound, PermissionNotHeld, OnlyOwners or LastOwner."""
         async with self._work.tenant(organization_id) as work:
             membership, others = await self._locked(work, organization_id, user_id)
-            changed = membership.with_roles(roles, by=by, other_owners=others)
+            custom = await custom_permissions(work, custom_role_ids)
+            changed = membership.with_roles(roles, custom, by=by.roles, other_owners=others)
+            by.may_grant(permissions_of(changed.grants) - permissions_of(membership.grants))
             await work.memberships.set_roles(changed)
-            details = {"before": ",".join(membership.roles), "after": ",".join(changed.roles)}
+            details = {"before": _names(membership), "after": _names(changed)}
             await work.audit.add(
                 AuditEvent.of(
                     EventType.MEMBER_ROLES_CHANGED,
@@ -109,11 +128,11 @@ class Members:
             await work.commit()
         return changed
 
-    async def remove(self, organization_id: str, user_id: str, by: Sequence[str]) -> None:
+    async def remove(self, organization_id: str, user_id: str, by: Granter) -> None:
         """End a membership and its sign-ins. Raises UserNotFound, OnlyOwners or LastOwner."""
         async with self._work.tenant(organization_id) as work:
             membership, others = await self._locked(work, organization_id, user_id)
-            membership.may_end(by=by, other_owners=others)
+            membership.may_end(by=by.roles, other_owners=others)
             now = self._clock()
             await work.refresh_tokens.revoke_member(organization_id, user_id, at=now)
             await work.memberships.remove(organization_id, user_id)
@@ -127,6 +146,15 @@ class Members:
         membership = await _get(work, organization_id, user_id)
         owners = await work.memberships.count_owners(organization_id)
         return membership, owners - membership.is_owner
+
+
+async def custom_permissions(work: Work, role_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+    """What each of these custom roles holds. Raises RoleNotFound."""
+    return {role_id: (await work.roles.get(role_id)).permissions for role_id in role_ids}
+
+
+def _names(membership: Membership) -> str:
+    return ",".join((*membership.roles, *membership.custom_role_ids))
 
 
 async def _get(work: Work, organization_id: str, user_id: str) -> Membership:

@@ -148,7 +148,7 @@ class Sessions:
             expires_at = now + self._refresh_lifetime
             await work.refresh_tokens.spend(stored, hash_refresh_token(successor), expires_at, at=now)
             await work.commit()
-        return self._pair(family.user_id, family.organization_id, membership.roles, successor)
+        return self._pair(family.user_id, family.organization_id, membership.grants, successor)
 
     async def sign_out(self, token: str) -> None:
         """End the family of a refresh token; an unknown one is none to end."""
@@ -160,12 +160,14 @@ class Sessions:
                 await work.audit.add(_family_event(EventType.SIGN_OUT, stored.family, now))
                 await work.commit()
 
-    async def who_am_i(self, organization_id: str, user_id: str, roles: Sequence[Role]) -> Principal:
+    async def who_am_i(
+        self, organization_id: str, user_id: str, roles: Sequence[Role], permissions: frozenset[str]
+    ) -> Principal:
         """The person of an access token. Raises UserNotFound when it outlived its owner's membership."""
         async with self._work.tenant(organization_id) as work:
             user = await work.users.get(user_id)
             organization = await work.organizations.get(organization_id)
-        return Principal(user, organization, tuple(roles))
+        return Principal(user, organization, tuple(roles), permissions)
 
     async def _sign_in_failed(self, user: User | None, slug: str) -> None:
         """Log it where the account belongs. An unknown address takes the same statements, so that it takes as long."""
@@ -192,7 +194,7 @@ class Sessions:
     async def _principal(self, work: Work, user: User, slug: str) -> Principal:
         membership = await self._membership(work, user.id, slug)
         organization = await work.organizations.get(membership.organization_id)
-        return Principal(user, organization, membership.roles)
+        return Principal(user, organization, membership.roles, membership.custom_permissions)
 
     async def _membership(self, work: Work, user_id: str, slug: str) -> Membership:
         if not slug:
@@ -212,9 +214,9 @@ class Sessions:
         token = new_refresh_token()
         family = RefreshFamily(new_id("rff"), principal.user.id, principal.organization.id, now)
         await work.refresh_tokens.begin(family, hash_refresh_token(token), now + self._refresh_lifetime)
-        return SignedIn(principal, self._pair(family.user_id, family.organization_id, principal.roles, token))
+        return SignedIn(principal, self._pair(family.user_id, family.organization_id, principal.grants, token))
 
-    def _pair(self, user_id: str, organization_id: str, roles: Sequence[Role], refresh: str) -> TokenPair:
+    def _pair(self, user_id: str, organization_id: str, roles: Sequence[str], refresh: str) -> TokenPair:
         access = self._access_tokens.issue(user_id, organization_id, roles)
         return TokenPair(access, refresh, int(self._refresh_lifetime.total_seconds()))
 

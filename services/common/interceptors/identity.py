@@ -7,7 +7,7 @@ reach, may not. Whether the workload may call this RPC at all is the next concer
 from services.common.context import Caller
 from services.common.errors import Unauthenticated
 from services.common.interceptors.call import Call
-from services.common.permissions import ROLES, permissions_of
+from services.common.permissions import is_known, permissions_of
 from services.common.tokens import Claims, TokenInvalid, TokenMissing, TokenVerifier
 
 EDGE = "edge"
@@ -97,7 +97,7 @@ class Identity:
         if not organization:
             return Caller(workload)
         named = call.header(ACTING_ROLES)
-        roles = tuple(role for role in ROLES if role in named.split(","))
+        roles = tuple(role for role in named.split(",") if is_known(role))
         return Caller(workload, organization, call.header(ACTING_USER), roles, permissions_of(roles))
 
 

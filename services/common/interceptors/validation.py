@@ -72,7 +72,9 @@ def _null_characters(message: Message, prefix: str = "") -> Iterator[str]:
 
 
 def _pair(violation: ViolationPb) -> tuple[str, str]:
-    return ".".join(_step(element) for element in violation.field.elements), violation.message
+    # A rule of the whole message names no field.
+    elements = violation.field.elements if violation.field is not None else ()
+    return ".".join(_step(element) for element in elements), violation.message
 
 
 def _step(element: FieldPathElementPb) -> str:

@@ -11,8 +11,16 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from services.auth.adapters.sql import SqlWorkFactory
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, User
-from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
+from services.auth.errors import (
+    EmailTaken,
+    OrganizationNotFound,
+    RoleNameTaken,
+    RoleNotFound,
+    SlugTaken,
+    UserNotFound,
+)
 from services.auth.ports import AuditFilter, WorkFactory
+from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 from services.common.db import create_sessionmaker
 from services.common.errors import RequestIdReused
@@ -243,3 +251,38 @@ async def test_the_log_keeps_what_was_committed_for_its_organization(works: Work
         assert await work.audit.list(replace(everything, until=second.occurred_at), "", 10) == [first]
     async with works.tenant(other) as work:
         assert await work.audit.list(everything, "", 10) == []
+
+
+async def test_custom_roles_are_kept_and_count_for_who_holds_them(works: WorkFactory) -> None:
+    member = await a_member(works, organization := an_organization())
+    role = CustomRole.new(organization.id, "Auditor", "Reads", ["audit.read", "members.read"], at=NOW)
+    held = replace(member, custom_role_ids=(role.id,), custom_permissions=role.permissions)
+    async with works.tenant(organization.id) as work:
+        await work.roles.add(role)
+        await work.memberships.set_roles(held)
+        await work.commit()
+    async with works.tenant(organization.id) as work:
+        assert await work.roles.get(role.id) == role
+        assert list(await work.roles.list()) == [role]
+        assert list(await work.roles.holders(role.id, 5)) == [member.user.id]
+        assert await work.memberships.find(organization.id, member.user.id) == held
+        with pytest.raises(RoleNameTaken):
+            await work.roles.add(CustomRole.new(organization.id, "AUDITOR", "", ["audit.read"], at=NOW))
+    changed = role.changed("Reader", "", ["articles.read"], at=NOW + timedelta(days=1))
+    async with works.tenant(organization.id) as work:
+        await work.roles.update(changed)
+        await work.commit()
+    async with works.system() as work:
+        oldest = await work.memberships.oldest_of(member.user.id)
+        assert oldest
+        assert oldest.custom_permissions == {"articles.read"}
+    async with works.tenant(new_id("org")) as work:
+        assert list(await work.roles.list()) == []
+        with pytest.raises(RoleNotFound):
+            await work.roles.get(role.id)
+    async with works.tenant(organization.id) as work:
+        await work.memberships.set_roles(member)
+        await work.roles.delete(role.id)
+        await work.commit()
+    async with works.tenant(organization.id) as work:
+        assert list(await work.roles.list()) == []

@@ -9,8 +9,9 @@ from typing import Self
 
 from services.auth.audit import AuditEvent
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
-from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
+from services.auth.errors import EmailTaken, OrganizationNotFound, RoleNameTaken, RoleNotFound, SlugTaken, UserNotFound
 from services.auth.ports import AccessToken, AuditFilter
+from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
 
@@ -25,6 +26,7 @@ class FakeStore:
     families: dict[str, RefreshFamily] = field(default_factory=dict)
     # Hash → the token, and the hash of its successor.
     tokens: dict[bytes, tuple[StoredRefreshToken, bytes | None]] = field(default_factory=dict)
+    roles: dict[str, CustomRole] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
 
@@ -46,6 +48,7 @@ class FakeWork:
         self.organizations = FakeOrganizations(self._store, self._organization_id)
         self.memberships = FakeMemberships(self._store, self._organization_id)
         self.refresh_tokens = FakeRefreshTokens(self._store)
+        self.roles = FakeRoles(self._store, self._organization_id or "")
         self.audit = FakeAuditLog(self._store, self._organization_id)
         self.requests = FakeRequests(self._store, self._organization_id or "")
         return self
@@ -140,7 +143,11 @@ class FakeMemberships:
         if self._tenant not in (None, organization_id):
             return []
         found = [place for place in self._store.memberships.values() if place.organization_id == organization_id]
-        return [replace(place, user=self._store.users[place.user.id]) for place in found]
+        return [self._whole(place) for place in found]
+
+    def _whole(self, place: Membership) -> Membership:
+        held = (self._store.roles[role_id].permissions for role_id in place.custom_role_ids)
+        return replace(place, user=self._store.users[place.user.id], custom_permissions=frozenset().union(*held))
 
     async def add(self, membership: Membership) -> None:
         self._store.memberships[membership.organization_id, membership.user.id] = membership
@@ -149,7 +156,7 @@ class FakeMemberships:
         return next((place for place in self._of(organization_id) if place.user.id == user_id), None)
 
     async def oldest_of(self, user_id: str) -> Membership | None:
-        places = [place for place in self._store.memberships.values() if place.user.id == user_id]
+        places = [self._whole(place) for place in self._store.memberships.values() if place.user.id == user_id]
         return min(places, key=lambda place: (place.created_at, place.organization_id), default=None)
 
     async def list(
@@ -206,6 +213,39 @@ class FakeRefreshTokens:
         for family in list(self._store.families.values()):
             if (family.organization_id, family.user_id) == (organization_id, user_id):
                 await self.revoke_family(family.id, at=at)
+
+
+class FakeRoles:
+    """See `ports.Roles`."""
+
+    def __init__(self, store: FakeStore, tenant: str) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    async def add(self, role: CustomRole) -> None:
+        if any(known.name.lower() == role.name.lower() and known.id != role.id for known in await self.list()):
+            raise RoleNameTaken
+        self._store.roles[role.id] = role
+
+    async def get(self, role_id: str) -> CustomRole:
+        role = self._store.roles.get(role_id)
+        if role is None or role.organization_id != self._tenant:
+            raise RoleNotFound(resource_name=role_id)
+        return role
+
+    async def list(self) -> Sequence[CustomRole]:
+        own = [role for role in self._store.roles.values() if role.organization_id == self._tenant]
+        return sorted(own, key=lambda role: (role.name, role.id))
+
+    async def update(self, role: CustomRole) -> None:
+        await self.add(role)
+
+    async def delete(self, role_id: str) -> None:
+        del self._store.roles[role_id]
+
+    async def holders(self, role_id: str, limit: int) -> Sequence[str]:
+        places = self._store.memberships.values()
+        return [place.user.id for place in places if role_id in place.custom_role_ids][:limit]
 
 
 class FakeAuditLog:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from services.auth.domain import Role, check_password, hash_refresh_token, normalize_email
 from services.auth.errors import CredentialsInvalid, PasswordWeak, RefreshTokenInvalid
 from services.auth.usecases.sessions import Sessions, SignedIn, SignIn, SignUp
-from services.common.permissions import ROLES
+from services.common.permissions import ROLES, SPECIALISTS
 from tests.unit.auth.fakes import FakeAccessTokens, FakeAttempts, FakePasswords, FakeWorkFactory
 
 PASSWORD = "a long enough phrase"
@@ -137,4 +137,4 @@ def test_normalizing_twice_is_normalizing_once(email: str) -> None:
 
 
 def test_roles_are_those_of_the_permission_table() -> None:
-    assert tuple(str(role) for role in Role) == ROLES
+    assert tuple(str(role) for role in Role) == ROLES + SPECIALISTS

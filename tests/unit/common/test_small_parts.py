@@ -15,7 +15,17 @@ from services.common.clock import utc_now
 from services.common.context import Caller, NoCaller, caller, idempotency, trace_id
 from services.common.ids import new_id
 from services.common.pagination import InvalidPageToken
-from services.common.permissions import ADMIN, AGENT, CUSTOMER, OWN, PERMISSIONS, ROLES, permissions_of
+from services.common.permissions import (
+    ADMIN,
+    AGENT,
+    CUSTOMER,
+    OWN,
+    PERMISSIONS,
+    ROLES,
+    SPECIALISTS,
+    permissions_of,
+    singles,
+)
 from services.common.tracing import Unsampled, is_sampled, remote_parent, well_formed
 
 
@@ -125,3 +135,10 @@ def test_the_service_config_retries_only_what_may_be_repeated() -> None:
     assert "/deskmesh.auth.v1.OrganizationService/AddMember" not in names
     assert method_config["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
     assert "methodConfig" not in json.loads(service_config([]))
+
+
+def test_single_permissions_stand_among_roles_and_unknown_ones_count_for_nothing() -> None:
+    assert permissions_of(("+audit.read", "+tickets.read.own")) == {"audit.read", "tickets.read.own"}
+    assert permissions_of(("+world.rule", "+", "audit.read")) == frozenset()
+    assert permissions_of((CUSTOMER, *singles({"audit.read"}))) == PERMISSIONS[CUSTOMER] | {"audit.read"}
+    assert set(PERMISSIONS) == {*ROLES, *SPECIALISTS}

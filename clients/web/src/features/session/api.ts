@@ -78,6 +78,9 @@ const ROLES: Readonly<Record<PbRole, Role | undefined>> = {
   [PbRole.SUPERVISOR]: "supervisor",
   [PbRole.ADMIN]: "admin",
   [PbRole.OWNER]: "owner",
+  // Neither has pages of its own here; what they may do the permissions tell.
+  [PbRole.ML_ENGINEER]: undefined,
+  [PbRole.BILLING]: undefined,
 };
 
 export function toRoles(roles: readonly PbRole[]): Role[] {
