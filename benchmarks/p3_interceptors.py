@@ -88,7 +88,7 @@ async def main() -> None:
         pki, issuer = TestPki(folder / "pki"), TokenIssuer()
         runner = await issuer.serve(folder / "jwks.sock")
         stack.push_async_callback(runner.cleanup)
-        arguments = ("laptop.trace_collector", str(folder / "traces.sock"), str(folder / "traces"))
+        arguments = ("laptop.trace_collector", *(str(folder / name) for name in ("traces.sock", "traces", "ops.sock")))
         collector = await asyncio.create_subprocess_exec(sys.executable, "-m", *arguments)
         stack.push_async_callback(collector.wait)
         stack.callback(collector.kill)

@@ -8,13 +8,15 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from laptop import proc
+from laptop.metrics.server import MetricsServer
+from laptop.metrics.stores import Gather
 from laptop.pki import LocalPki
 from laptop.settings import ENVIRONMENT, TRUST_DOMAIN, StackSettings
 from laptop.specs import ProcessSpec
@@ -29,10 +31,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Stack:
-    """What a daemon runs: processes, and chores to do beside them."""
+    """What a daemon runs: processes, chores to do beside them, and who speaks for those without metrics."""
 
     specs: tuple[ProcessSpec, ...]
     chores: tuple[Chore, ...] = ()
+    stores: Mapping[str, Gather] = field(default_factory=dict)
 
 
 Prepare = Callable[[StackSettings, LocalPki], Stack]
@@ -65,7 +68,7 @@ def run(settings: StackSettings, prepare: Prepare) -> int:
         except (OSError, ValueError):
             log.exception("cannot start")
             return 1
-        asyncio.run(_serve(Supervisor(stack.specs, settings.paths, stack.chores), settings))
+        asyncio.run(_serve(stack, settings))
     finally:
         remove_sockets(settings.paths.run)
         settings.paths.lock.unlink(missing_ok=True)
@@ -113,7 +116,8 @@ def remove_sockets(folder: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-async def _serve(supervisor: Supervisor, settings: StackSettings) -> None:
+async def _serve(stack: Stack, settings: StackSettings) -> None:
+    supervisor = Supervisor(stack.specs, settings.paths, stack.chores)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -121,10 +125,13 @@ async def _serve(supervisor: Supervisor, settings: StackSettings) -> None:
     handler = ControlServer(supervisor, stop)
     server = await asyncio.start_unix_server(handler.handle, path=settings.paths.control_socket)
     settings.paths.control_socket.chmod(0o600)
+    metrics = MetricsServer(supervisor, stack.specs, stack.stores)
+    await metrics.start(settings.paths.metrics_socket, settings.metrics_port)
     supervisor.start()
     maintenance = asyncio.create_task(supervisor.maintain())
     await stop.wait()
     maintenance.cancel()
+    await metrics.stop()
     await supervisor.stop()
     server.close()
     await handler.finish()

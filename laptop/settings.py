@@ -29,6 +29,8 @@ class StackSettings(BaseSettings):
     edge_port: int = Field(default=8443, ge=1, le=65535)
     base_port: int = Field(default=FIRST_BASE_PORT, ge=1024, le=65000)
     replica_port: int = Field(default=0, ge=0, le=65000)
+    # A port of loopback where a Prometheus finds the metrics of every process; 0 for none.
+    metrics_port: int = Field(default=0, ge=0, le=65535)
     database_url: str = ""
     redis_url: str = ""
     inference_config: Path = PROJECT_ROOT / "serve_apps" / "configs" / "laptop.yaml"
@@ -83,6 +85,10 @@ class StatePaths:
     @property
     def control_socket(self) -> Path:
         return self.socket("supervisor")
+
+    @property
+    def metrics_socket(self) -> Path:
+        return self.socket("supervisor.ops")
 
     @property
     def demo_secrets(self) -> Path:

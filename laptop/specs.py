@@ -22,6 +22,14 @@ class Listener:
 
 
 @dataclass(frozen=True)
+class MetricsEndpoint:
+    """Where a process answers with its metrics: host:port, or a Unix socket's path, whose name may be a pattern."""
+
+    address: str
+    path: str = "/metrics"
+
+
+@dataclass(frozen=True)
 class ProcessSpec:
     """One process. A `one_shot` runs once a start, and what depends on it waits for its success."""
 
@@ -37,6 +45,7 @@ class ProcessSpec:
     user: str | None = None
     stop_signal: str = "SIGTERM"
     listeners: tuple[Listener, ...] = ()
+    metrics: tuple[MetricsEndpoint, ...] = ()
     working_folder: Path | None = None
     # Runs before each start, such as taking away what a killed process left for its probe to find.
     before_start: Callable[[], None] | None = None

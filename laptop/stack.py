@@ -8,15 +8,17 @@ from sqlalchemy import make_url
 
 from laptop import packages
 from laptop.daemon import Stack
+from laptop.metrics import stores
 from laptop.pki import LocalPki, Workload
 from laptop.postgres import Postgres, role_passwords
 from laptop.probes import AllProbe, CommandProbe, EndpointsProbe, EnvoyProbe, HttpProbe, UnixSocketProbe, ValkeyProbe
 from laptop.settings import ENVIRONMENT, PROJECT_ROOT, TRUST_DOMAIN, StackSettings
-from laptop.specs import Listener, ProcessSpec
+from laptop.specs import Listener, MetricsEndpoint, ProcessSpec
 from mesh.envoy import render
 from mesh.envoy.endpoints import write_endpoints
 from mesh.envoy.methods import load_methods
 from mesh.envoy.topology import Topology, Upstream
+from serve_apps.assistant.cluster import METRICS
 from serve_apps.assistant.config import load_config
 
 TOKEN_ISSUER = "https://deskmesh.local"  # noqa: S105 - a name, not a secret
@@ -46,7 +48,8 @@ def prepare(settings: StackSettings, pki: LocalPki) -> Stack:
     def renew_certificates() -> None:
         pki.ensure(WORKLOADS)
 
-    return Stack(processes(settings), (renew_certificates,))
+    gathers = {"postgres": stores.postgres(_admin_url(settings)), "valkey": stores.valkey(_redis_url(settings))}
+    return Stack(processes(settings), (renew_certificates,), gathers)
 
 
 def topology(settings: StackSettings) -> Topology:
@@ -195,13 +198,14 @@ def _valkey_process(settings: StackSettings) -> ProcessSpec:
 
 
 def _traces_process(settings: StackSettings) -> ProcessSpec:
-    socket = settings.paths.socket("traces")
+    socket, ops = settings.paths.socket("traces"), settings.paths.socket("traces.ops")
     return ProcessSpec(
         name="traces",
-        argv=_python("-m", "laptop.trace_collector", str(socket), str(settings.paths.traces)),
+        argv=_python("-m", "laptop.trace_collector", str(socket), str(settings.paths.traces), str(ops)),
         ready=UnixSocketProbe(socket),
         grace_seconds=5,
-        listeners=(Listener(str(socket)),),
+        listeners=(Listener(str(socket)), Listener(str(ops))),
+        metrics=(MetricsEndpoint(str(ops)),),
         working_folder=PROJECT_ROOT,
     )
 
@@ -241,6 +245,7 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
         grace_seconds=25,
         usual_seconds=5,
         listeners=(Listener(address, tls=True, mtls=True), Listener(str(ops))),
+        metrics=(MetricsEndpoint(str(ops)),),
         working_folder=PROJECT_ROOT,
     )
 
@@ -276,6 +281,11 @@ def _ray_process(settings: StackSettings) -> ProcessSpec:
         grace_seconds=30,
         start_seconds=300,
         usual_seconds=60,
+        # Ray's own, and each replica's.
+        metrics=(
+            MetricsEndpoint(f"127.0.0.1:{settings.base_port + METRICS}"),
+            *(MetricsEndpoint(str(settings.paths.run / f"{name}-[0-9]*.sock")) for name in applications),
+        ),
         before_start=forget_replicas,
         working_folder=PROJECT_ROOT,
     )
@@ -294,13 +304,14 @@ def _seed_process(settings: StackSettings) -> ProcessSpec:
 
 
 def _web_process(settings: StackSettings) -> ProcessSpec:
-    socket = settings.paths.socket("web")
+    socket, ops = settings.paths.socket("web"), settings.paths.socket("web.ops")
     return ProcessSpec(
         name="web",
-        argv=_python("-m", "laptop.web", str(socket), str(WEB_FOLDER)),
+        argv=_python("-m", "laptop.web", str(socket), str(WEB_FOLDER), str(ops)),
         ready=UnixSocketProbe(socket),
         grace_seconds=5,
-        listeners=(Listener(str(socket)),),
+        listeners=(Listener(str(socket)), Listener(str(ops))),
+        metrics=(MetricsEndpoint(str(ops)),),
         working_folder=PROJECT_ROOT,
     )
 
@@ -317,6 +328,7 @@ def _envoy_process(
         depends_on=("traces", *depends_on),
         grace_seconds=5,
         listeners=(Listener(f"127.0.0.1:{port}", tls=True, mtls=mtls), Listener(str(admin))),
+        metrics=(MetricsEndpoint(str(admin), "/stats/prometheus?usedonly"),),
     )
 
 

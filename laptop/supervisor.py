@@ -78,6 +78,11 @@ class Supervisor:
         self._stopping = False
         self._reaper = proc.AdoptedReaper()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The processes, one-shots among them."""
+        return tuple(self._runners)
+
     def start(self) -> None:
         """Start, or start again, every process that neither runs nor is about to."""
         for name, runner in self._runners.items():

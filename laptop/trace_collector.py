@@ -1,6 +1,6 @@
 """Receives OpenTelemetry spans over gRPC on a Unix socket and keeps them as JSON lines in a few files.
 
-`python -m laptop.trace_collector SOCKET FOLDER`
+`python -m laptop.trace_collector SOCKET FOLDER OPS_SOCKET`
 """
 
 import asyncio
@@ -16,8 +16,11 @@ import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.process_collector import ProcessCollector
 
 from services.common.logs import configure_logging
+from services.common.ops import OpsServer
 
 MOST_BYTES = 32 * 1024 * 1024
 KEEP = 4
@@ -60,14 +63,18 @@ class SpanFiles:
 class TraceCollector(trace_service_pb2_grpc.TraceServiceServicer):
     """The OTLP trace service."""
 
-    def __init__(self, files: SpanFiles) -> None:
+    def __init__(self, files: SpanFiles, registry: CollectorRegistry) -> None:
         self._files = files
+        self._kept = Counter("deskmesh_traces_spans", "Spans kept, by who made them.", ("service",), registry=registry)
 
     async def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, _context: Any
     ) -> trace_service_pb2.ExportTraceServiceResponse:
         """Keep every span of the request."""
-        self._files.append([json.dumps(span, separators=(",", ":")) for span in spans(request)])
+        found = list(spans(request))
+        self._files.append([json.dumps(span, separators=(",", ":")) for span in found])
+        for span in found:
+            self._kept.labels(span["service"]).inc()
         return trace_service_pb2.ExportTraceServiceResponse()
 
 
@@ -111,23 +118,29 @@ def _value(value: AnyValue) -> Any:
     return getattr(value, kind) if kind else None
 
 
-async def serve(socket: Path, folder: Path) -> None:
+async def serve(socket: Path, folder: Path, ops_socket: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    ops = OpsServer(ops_socket, registry)
     files = SpanFiles(folder)
     server = grpc.aio.server()
     add_servicer: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server  # its package has no types
-    add_servicer(TraceCollector(files), server)
+    add_servicer(TraceCollector(files, registry), server)
     server.add_insecure_port(f"unix:{socket}")
+    await ops.start()
     await server.start()
+    ops.serving = True
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
     await server.stop(grace=2)
+    await ops.stop()
     files.close()
 
 
 if __name__ == "__main__":
     configure_logging("traces", os.environ.get("DESKMESH_LOG_LEVEL", "INFO"))
     os.umask(0o077)  # the socket and the files are for this user alone
-    asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(serve(*map(Path, sys.argv[1:4])))

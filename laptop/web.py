@@ -1,6 +1,6 @@
 """Serves the built web app on a Unix socket, behind the edge.
 
-`python -m laptop.web SOCKET FOLDER`
+`python -m laptop.web SOCKET FOLDER OPS_SOCKET`
 """
 
 import asyncio
@@ -9,17 +9,22 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.process_collector import ProcessCollector
 
 from services.common.logs import configure_logging
+from services.common.ops import OpsServer
 
 # Vite puts a hash of the content into these names, so they never change under one name.
 HASHED = re.compile(r"^assets/.+-[A-Za-z0-9_-]{8}\.\w+$")
 FOREVER = "public, max-age=31536000, immutable"
 REVALIDATE = "no-cache"
 ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 NOT_BUILT = "The web app is not built yet: run `make setup`, then reload this page.\n"
 
 
@@ -58,26 +63,45 @@ class StaticSite:
         return web.FileResponse(file, headers=headers)
 
 
-def application(folder: Path) -> web.Application:
-    """The aiohttp application."""
-    app = web.Application()
+def application(folder: Path, registry: CollectorRegistry) -> web.Application:
+    """The aiohttp application, whose answers are counted in the registry."""
+    answers = Counter("deskmesh_web_responses", "Answers, by HTTP status.", ("status",), registry=registry)
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            response = await handler(request)
+        except web.HTTPException as error:
+            answers.labels(error.status).inc()
+            raise
+        answers.labels(response.status).inc()
+        return response
+
+    app = web.Application(middlewares=[count])
     app.router.add_get("/{path:.*}", StaticSite(folder).serve)
     return app
 
 
-async def serve(socket: Path, folder: Path) -> None:
+async def serve(socket: Path, folder: Path, ops_socket: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
-    runner = web.AppRunner(application(folder), access_log=None)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    runner = web.AppRunner(application(folder, registry), access_log=None)
     await runner.setup()
+    # Apart from the pages' socket, which the edge opens to the world.
+    ops = OpsServer(ops_socket, registry)
+    await ops.start()
+    ops.serving = True
     await web.UnixSite(runner, str(socket)).start()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
+    await ops.stop()
     await runner.cleanup()
 
 
 if __name__ == "__main__":
     configure_logging("web", os.environ.get("DESKMESH_LOG_LEVEL", "INFO"))
     os.umask(0o077)  # the socket is for this user alone
-    asyncio.run(serve(Path(sys.argv[1]), Path(sys.argv[2])))
+    asyncio.run(serve(*map(Path, sys.argv[1:4])))

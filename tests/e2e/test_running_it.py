@@ -1,10 +1,12 @@
 """What people who run the stack look at: status, logs, traces, metrics, doctor."""
 
 import json
+import ssl
 import time
 from datetime import datetime
+from urllib.request import urlopen
 
-import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.stack import Stack
 
@@ -83,18 +85,45 @@ def test_one_trace_spans_every_part(stack: Stack) -> None:
     assert services - wanted, "the model's deployment belongs to the trace as well"
 
 
-@pytest.mark.parametrize("name", ["auth", "sessions", "tickets", "knowledge", "orchestrator"])
-def test_every_service_has_metrics(stack: Stack, name: str) -> None:
-    import http.client
-    import socket
+# A metric that only the process itself can know.
+OWN_METRICS = {
+    "auth": "grpc_server_handled_total",
+    "sessions": "grpc_server_handled_total",
+    "tickets": "grpc_server_handled_total",
+    "knowledge": "grpc_server_handled_total",
+    "orchestrator": "grpc_server_handled_total",
+    "web": "deskmesh_web_responses_total",
+    "traces": "deskmesh_traces_spans_total",
+    "postgres": "deskmesh_postgres_connections",
+    "valkey": "deskmesh_valkey_used_memory",
+    "edge-envoy": "envoy_http_downstream_rq_total",
+    "inference-envoy": "envoy_http_downstream_rq_total",
+    "ray": "deskmesh_engine_running",
+    "supervisor": "process_resident_memory_bytes",
+}
 
-    connection = http.client.HTTPConnection("localhost")
-    connection.sock = socket.socket(socket.AF_UNIX)
-    connection.sock.connect(str(stack.home / "run" / f"{name}.ops.sock"))
-    connection.request("GET", "/metrics")
-    text = connection.getresponse().read().decode()
-    connection.close()
-    assert "grpc_server_handled_total" in text
+
+def test_every_process_has_metrics(stack: Stack) -> None:
+    trusted = ssl.create_default_context(cafile=str(stack.ca_file))
+    with urlopen(f"{stack.edge_url}/metrics", context=trusted) as page:
+        assert b"process_resident_memory_bytes" not in page.read(), "the edge shows the page, no metrics"
+    stack.deskmesh_json("chat", "--once", "Where is my parcel?")
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(stack.deskmesh("metrics").stdout):
+        for sample in family.samples:
+            found.setdefault(sample.labels["process"], set()).add(sample.name)
+    for name, metric in OWN_METRICS.items():
+        assert metric in found[name], name
+    for name in PROCESSES:
+        assert {"deskmesh_process_up", "deskmesh_process_restarts_total"} <= found[name]
+    assert any(metric.startswith("ray_") for metric in found["ray"])
+
+
+def test_one_process_can_be_asked_for_its_metrics(stack: Stack) -> None:
+    text = stack.deskmesh("metrics", "auth").stdout
+    assert {s.labels["process"] for f in text_string_to_metric_families(text) for s in f.samples} == {"auth"}
+    assert "deskmesh_process_metrics_up" in text
+    assert stack.deskmesh("metrics", "nobody").returncode == 1
 
 
 def test_doctor_finds_nothing_wrong(stack: Stack) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from deskmesh_cli.commands import articles, chat, doctor, stack, token, trace
+from deskmesh_cli.commands import articles, chat, doctor, metrics, stack, token, trace
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": stack.up,
@@ -13,6 +13,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "status": stack.status,
     "logs": stack.logs,
     "doctor": doctor.doctor,
+    "metrics": metrics.metrics,
     "trace": trace.trace,
     "chat": chat.chat,
     "import": articles.import_folder,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client import CollectorRegistry
 
 from laptop.web import application
 
@@ -19,7 +20,7 @@ async def client(tmp_path: Path) -> AsyncIterator[TestClient]:  # type: ignore[t
     (site / "assets" / "index-Ab12_xYz.js").write_text("plain")
     (site / "assets" / "index-Ab12_xYz.js.br").write_bytes(b"packed")
     (tmp_path / "secret.txt").write_text("secret")
-    async with TestClient(TestServer(application(site)), auto_decompress=False) as client:
+    async with TestClient(TestServer(application(site, CollectorRegistry())), auto_decompress=False) as client:
         yield client
 
 
@@ -49,6 +50,9 @@ async def test_what_does_not_exist_is_not_found(client: TestClient, path: str) -
 
 
 async def test_without_a_build_it_says_so(tmp_path: Path) -> None:
-    async with TestClient(TestServer(application(tmp_path / "nothing"))) as client, client.get("/") as response:
+    async with (
+        TestClient(TestServer(application(tmp_path / "nothing", CollectorRegistry()))) as client,
+        client.get("/") as response,
+    ):
         assert response.status == 503
         assert "make setup" in await response.text()
