@@ -22,8 +22,34 @@ function packed(): Plugin {
   };
 }
 
+/** The page speaks binary protobuf only, yet its transport could speak JSON too: that half is left out. */
+function withoutJson(): Plugin {
+  const absent = (name: string) =>
+    `export const ${name} = () => { throw new Error("no JSON in this build"); };`;
+  const NAMES = {
+    "to-json": ["toJson", "toJsonString", "enumToJson"],
+    "from-json": [
+      "fromJson",
+      "fromJsonString",
+      "mergeFromJson",
+      "mergeFromJsonString",
+      "enumFromJson",
+      "isEnumJson",
+    ],
+  };
+  return {
+    name: "without-json",
+    apply: "build",
+    enforce: "pre",
+    load(id) {
+      const [, file] = /@bufbuild\/protobuf\/dist\/esm\/(to-json|from-json)\.js$/.exec(id) ?? [];
+      return file ? NAMES[file as keyof typeof NAMES].map(absent).join("\n") : undefined;
+    },
+  };
+}
+
 export default defineConfig({
-  plugins: [react(), packed()],
+  plugins: [react(), packed(), withoutJson()],
   // The stand-in of the services, for development and tests, reads the demo shop's articles.
   server: { fs: { allow: ["../.."] } },
   build: {

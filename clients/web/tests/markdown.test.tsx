@@ -1,15 +1,10 @@
 import { render, screen } from "@testing-library/react";
-import { MemoryRouter } from "react-router";
 import { describe, expect, it, vi } from "vitest";
 import { Markdown } from "../src/ui/Markdown";
 import { safeAddress } from "../src/ui/markdown";
 
 function show(text: string, onCite?: (number: number) => void) {
-  return render(
-    <MemoryRouter>
-      <Markdown text={text} onCite={onCite} />
-    </MemoryRouter>,
-  ).container;
+  return render(<Markdown text={text} onCite={onCite} />).container;
 }
 
 describe("Markdown", () => {

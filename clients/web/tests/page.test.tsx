@@ -82,6 +82,21 @@ describe("the chat", () => {
     expect(screen.queryByRole("button", { name: "This helped" })).toBeNull();
   });
 
+  it("marks where one is, and begins anew when asked to", async () => {
+    await open("/chat");
+    await say("How long do I have to return a jacket?");
+    await screen.findByRole("button", { name: "This helped" });
+    const kept = await screen.findByRole("link", { name: /How long do I have/ });
+    expect(kept.getAttribute("aria-current")).toBe("page");
+    fireEvent.click(screen.getByRole("link", { name: "New conversation" }));
+    expect(await screen.findByRole("heading", { name: /how can we help/ })).toBeTruthy();
+    expect(kept.getAttribute("aria-current")).toBeNull();
+    fireEvent.click(kept);
+    await screen.findByRole("button", { name: "This helped" });
+    fireEvent.click(screen.getByRole("link", { name: "My tickets" }));
+    expect(await screen.findByRole("heading", { level: 1, name: "My tickets" })).toBeTruthy();
+  });
+
   it("closes with the conversation", async () => {
     await open("/chat");
     await say("How long do I have to return a jacket?");

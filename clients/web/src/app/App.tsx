@@ -1,7 +1,6 @@
 import { QueryClient, QueryClientProvider } from "@tanstack/react-query";
 import { Compass } from "lucide-react";
 import { lazy, type ReactNode, Suspense, startTransition, useEffect, useState } from "react";
-import { BrowserRouter, Link, Navigate, Outlet, Route, Routes, useLocation } from "react-router";
 import { SignInPage, SignUpPage } from "../features/session/pages";
 import type { SessionStore } from "../features/session/store";
 import { CallError } from "../rpc/errors";
@@ -10,6 +9,7 @@ import { Notices } from "../ui/Notices";
 import { Empty, Failure, Skeleton } from "../ui/states";
 import { Backend } from "./backend";
 import { BackendContext, SessionContext, useBackend, useIsStaff, useSession } from "./hooks";
+import { Link, Redirect, Route, Router, Switch, stamped, useAddress, useVisit } from "./router";
 
 const loadShell = () => import("./Shell");
 const loadChat = () => import("../features/chat/ChatPage");
@@ -48,24 +48,19 @@ export function App({ transport }: { transport: TransportFactory }) {
       <BackendContext value={backend}>
         <Session session={backend.session}>
           <Notices>
-            <BrowserRouter>
-              <Routes>
-                <Route element={<SignedOutOnly />}>
-                  <Route path="/sign-in" element={<SignInPage />} />
-                  <Route path="/sign-up" element={<SignUpPage />} />
+            <Router aroundNav={stamped}>
+              <Switch>
+                <Route path="/sign-in">
+                  <SignedOutOnly page={<SignInPage />} />
                 </Route>
-                <Route element={<SignedInOnly />}>
-                  <Route index element={<Home />} />
-                  <Route path="/chat/:conversationId?" element={<For customer page={<ChatPage />} />} />
-                  <Route path="/tickets" element={<For customer page={<TicketsPage />} />} />
-                  <Route path="/tickets/:ticketId" element={<For customer page={<TicketPage />} />} />
-                  <Route path="/inbox/:ticketId?" element={<For page={<InboxPage />} />} />
-                  <Route path="/help" element={<HelpPage />} />
-                  <Route path="/help/:slug" element={<ArticlePage />} />
-                  <Route path="*" element={<NotFound />} />
+                <Route path="/sign-up">
+                  <SignedOutOnly page={<SignUpPage />} />
                 </Route>
-              </Routes>
-            </BrowserRouter>
+                <Route>
+                  <SignedInOnly />
+                </Route>
+              </Switch>
+            </Router>
           </Notices>
         </Session>
       </BackendContext>
@@ -97,22 +92,20 @@ function Session({ session, children }: { session: SessionStore; children: React
 function SignedInOnly() {
   const session = useSession();
   const backend = useBackend();
-  const location = useLocation();
+  const { path, search, hash } = useAddress();
   switch (session.status) {
     case "restoring":
       return <Splash />;
     case "unreachable":
       return <Failure error={session.error} onRetry={() => void backend.session.restore()} />;
-    case "signed-out": {
-      const from = `${location.pathname}${location.search}${location.hash}`;
-      return <Navigate to="/sign-in" replace state={{ from, loss: session.loss }} />;
-    }
+    case "signed-out":
+      return <Redirect to="/sign-in" replace state={{ from: path + search + hash, loss: session.loss }} />;
     case "signed-in":
       return (
         <Suspense fallback={<Splash />}>
           <Shell>
             <Suspense fallback={<Skeleton />}>
-              <Outlet />
+              <Pages />
             </Suspense>
           </Shell>
         </Suspense>
@@ -120,24 +113,51 @@ function SignedInOnly() {
   }
 }
 
-function SignedOutOnly() {
+function Pages() {
+  return (
+    <Switch>
+      <Route path="/">
+        <Home />
+      </Route>
+      <Route path="/chat/:conversationId?">
+        <For customer page={<ChatPage />} />
+      </Route>
+      <Route path="/tickets">
+        <For customer page={<TicketsPage />} />
+      </Route>
+      <Route path="/tickets/:ticketId">
+        <For customer page={<TicketPage />} />
+      </Route>
+      <Route path="/inbox/:ticketId?">
+        <For page={<InboxPage />} />
+      </Route>
+      <Route path="/help">
+        <HelpPage />
+      </Route>
+      <Route path="/help/:slug">
+        <ArticlePage />
+      </Route>
+      <Route>
+        <NotFound />
+      </Route>
+    </Switch>
+  );
+}
+
+function SignedOutOnly({ page }: { page: ReactNode }) {
   const session = useSession();
-  const location = useLocation();
+  const { from = "/" } = useVisit();
   if (session.status === "restoring") return <Splash />;
-  if (session.status === "signed-in") {
-    const from: unknown = location.state?.from;
-    return <Navigate to={typeof from === "string" ? from : "/"} replace />;
-  }
-  return <Outlet />;
+  return session.status === "signed-in" ? <Redirect to={from} replace /> : page;
 }
 
 /** Customers and staff have pages of their own; a link to the other's leads home. */
 function For({ customer = false, page }: { customer?: boolean; page: ReactNode }) {
-  return useIsStaff() === customer ? <Navigate to="/" replace /> : page;
+  return useIsStaff() === customer ? <Redirect to="/" replace /> : page;
 }
 
 function Home() {
-  return <Navigate to={useIsStaff() ? "/inbox" : "/chat"} replace />;
+  return <Redirect to={useIsStaff() ? "/inbox" : "/chat"} replace />;
 }
 
 function NotFound() {

@@ -11,11 +11,11 @@ import {
   UserRoundX,
 } from "lucide-react";
 import { lazy, type ReactNode } from "react";
-import { Link, NavLink, useLocation } from "react-router";
 import { HistoryList } from "../features/chat/HistoryList";
 import { Avatar, Mark } from "../ui/Avatar";
 import { LazyMenu } from "../ui/LazyMenu";
 import { useIsStaff, useMediaQuery, useOnline, usePrincipal } from "./hooks";
+import { Link, NavLink, useAddress } from "./router";
 import styles from "./Shell.module.css";
 
 const AccountMenu = lazy(() => import("./AccountMenu"));
@@ -104,8 +104,8 @@ const VIEWS = [
 ] as const;
 
 function StaffLinks() {
-  const { pathname, search } = useLocation();
-  const current = pathname.startsWith("/inbox") ? (new URLSearchParams(search).get("view") ?? "open") : "";
+  const { path, search } = useAddress();
+  const current = path.startsWith("/inbox") ? (new URLSearchParams(search).get("view") ?? "open") : "";
   return (
     <>
       {VIEWS.map(({ view, label, icon: Icon }) => (

@@ -1,6 +1,6 @@
 import type { MarkedToken, Token, Tokens } from "marked";
 import { createElement, Fragment, type ReactNode, useMemo } from "react";
-import { Link } from "react-router";
+import { Link } from "../app/router";
 import styles from "./Markdown.module.css";
 import { type CitationToken, parse, safeAddress, slugOf } from "./markdown";
 

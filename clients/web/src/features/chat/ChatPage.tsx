@@ -1,8 +1,8 @@
 import { useQueryClient } from "@tanstack/react-query";
 import { History, Sparkles, SquarePen } from "lucide-react";
 import { lazy, Suspense, useEffect, useMemo, useRef, useState } from "react";
-import { Link, useLocation, useNavigate, useParams } from "react-router";
 import { useApi, useMediaQuery, usePrincipal, useTitle } from "../../app/hooks";
+import { Link, useNavigate, useParams, useVisit } from "../../app/router";
 import { IconButton } from "../../ui/Button";
 import { useNotify } from "../../ui/Notices";
 import { Failure, Skeleton } from "../../ui/states";
@@ -25,7 +25,7 @@ const HistorySheet = lazy(() => import("./HistorySheet"));
 /** The customer's chat: a new conversation, or one of those before. */
 export default function ChatPage() {
   const { conversationId = "" } = useParams();
-  const { key: visit } = useLocation();
+  const { visit = "" } = useVisit();
   const conversations = useApi(ConversationShelf);
   const queries = useQueryClient();
   const navigate = useNavigate();
@@ -33,7 +33,7 @@ export default function ChatPage() {
   useEffect(() => {
     conversation.onCreated = (id) => {
       conversations.keep(conversation);
-      void navigate(`/chat/${id}`, { replace: true });
+      navigate(`/chat/${id}`, { replace: true });
       void queries.invalidateQueries({ queryKey: HISTORY_KEY });
     };
   }, [conversation, conversations, navigate, queries]);

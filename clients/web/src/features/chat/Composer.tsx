@@ -1,6 +1,6 @@
 import { ArrowUp, Square } from "lucide-react";
 import { type FormEvent, type KeyboardEvent, useEffect, useRef, useState } from "react";
-import { Link } from "react-router";
+import { Link } from "../../app/router";
 import styles from "./Composer.module.css";
 
 /** As the contract has it: 32 KiB of UTF-8. */

@@ -1,6 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
-import { NavLink } from "react-router";
 import { useApi } from "../../app/hooks";
+import { NavLink } from "../../app/router";
 import { Button } from "../../ui/Button";
 import { Failure, Skeleton } from "../../ui/states";
 import { Ago } from "../../ui/When";

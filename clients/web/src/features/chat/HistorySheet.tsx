@@ -5,7 +5,7 @@ import styles from "./HistoryList.module.css";
 /** The list of conversations over the chat, where there is no room beside it. */
 export default function HistorySheet({ onClose }: { onClose: () => void }) {
   return (
-    <Sheet open onClose={onClose} title="Conversations" side="left">
+    <Sheet onClose={onClose} title="Conversations" side="left">
       <div className={styles.sheet}>
         <HistoryList onChoose={onClose} />
       </div>

@@ -1,6 +1,6 @@
 import { ArrowRight, CircleCheck, CircleSlash, RotateCw, Ticket, TriangleAlert } from "lucide-react";
 import { useState } from "react";
-import { Link } from "react-router";
+import { Link } from "../../app/router";
 import { describe, describeReason } from "../../rpc/problems";
 import { Button } from "../../ui/Button";
 import { Reference, useCountdown } from "../../ui/states";

@@ -73,7 +73,8 @@ interface Progress {
 }
 
 type Outcome = Progress &
-  ({ kind: "ended" | "gap" | "range" | "lost" } | { kind: "fatal"; error: CallError });
+  // A stream ends with the access token that opened it; the next one is opened with another, at once.
+  ({ kind: "ended" | "expired" | "gap" | "range" | "lost" } | { kind: "fatal"; error: CallError });
 
 async function readOnce(
   port: WatchPort,
@@ -99,6 +100,7 @@ async function readOnce(
     const error = CallError.from(cause, "");
     if (error.kind === "range") return { kind: "range", ...so };
     if (FATAL.includes(error.kind)) return { kind: "fatal", error, ...so };
+    if (error.kind === "unauthenticated") return { kind: "expired", ...so };
     return { kind: "lost", ...so, retryAfterSeconds: error.retryAfterSeconds };
   } finally {
     clearTimeout(watchdog);

@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { ArrowLeft, MessageCircle } from "lucide-react";
-import { Link, useLocation, useParams } from "react-router";
 import { useApi, useIsStaff, useTitle } from "../../app/hooks";
+import { Link, useAddress, useParams } from "../../app/router";
 import { Failure, Skeleton } from "../../ui/states";
 import { Day } from "../../ui/When";
 import styles from "./ArticlePage.module.css";
@@ -11,7 +11,7 @@ import { categoryTitle } from "./model";
 
 export default function ArticlePage() {
   const { slug = "" } = useParams();
-  const { hash } = useLocation();
+  const { hash } = useAddress();
   const help = useApi(HelpApi);
   const staff = useIsStaff();
   const article = useQuery({

@@ -1,8 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { ExternalLink, X } from "lucide-react";
 import { useEffect, useRef } from "react";
-import { Link } from "react-router";
 import { useApi } from "../../app/hooks";
+import { Link } from "../../app/router";
 import { IconButton } from "../../ui/Button";
 import { Sheet } from "../../ui/Sheet";
 import { Failure, Skeleton } from "../../ui/states";
@@ -33,7 +33,7 @@ export default function ArticlePanel({
   useEffect(() => heading.current?.focus(), [citation]);
   if (modal) {
     return (
-      <Sheet open onClose={onClose} title={citation.title}>
+      <Sheet onClose={onClose} title={citation.title}>
         <div className={styles.body}>
           <Body citation={citation} />
         </div>

@@ -1,8 +1,8 @@
 import { useQuery } from "@tanstack/react-query";
 import { BookOpen, ChevronRight, Search, SearchX, X } from "lucide-react";
 import { useDeferredValue, useState } from "react";
-import { Link } from "react-router";
 import { useApi, usePrincipal, useTitle } from "../../app/hooks";
+import { Link } from "../../app/router";
 import { IconButton } from "../../ui/Button";
 import { Empty, Failure, Skeleton } from "../../ui/states";
 import { useSettled } from "../../ui/useSettled";

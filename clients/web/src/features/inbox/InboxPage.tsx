@@ -1,7 +1,7 @@
 import { Inbox } from "lucide-react";
 import { useEffect, useMemo } from "react";
-import { useNavigate, useParams, useSearchParams } from "react-router";
 import { useMediaQuery, usePrincipal, useTitle } from "../../app/hooks";
+import { useNavigate, useParams, useSearchParams } from "../../app/router";
 import { Empty } from "../../ui/states";
 import { useTickets } from "../tickets/queries";
 import { filterOf, VIEW_TITLES } from "./filter";
@@ -23,7 +23,7 @@ export default function InboxPage() {
 
   const search = params.toString();
   const go = useMemo(
-    () => (id: string) => void navigate({ pathname: id ? `/inbox/${id}` : "/inbox", search }),
+    () => (id: string) => navigate(`/inbox${id && `/${id}`}${search && `?${search}`}`),
     [navigate, search],
   );
 

@@ -1,8 +1,8 @@
 import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
 import { ArrowDownUp, Headset, ListFilter, PartyPopper } from "lucide-react";
 import { useEffect, useRef } from "react";
-import { Link, useSearchParams } from "react-router";
 import { useMediaQuery } from "../../app/hooks";
+import { Link, useSearchParams } from "../../app/router";
 import { Avatar } from "../../ui/Avatar";
 import { Button, IconButton } from "../../ui/Button";
 import { Menu, MenuChecks, MenuChoice, MenuLine, MenuTitle } from "../../ui/Menu";
@@ -30,11 +30,13 @@ interface TicketListProps {
 }
 
 export function TicketList({ list, tickets, chosen }: TicketListProps) {
-  const [params] = useSearchParams();
+  const search = useSearchParams()[0].toString();
   const nameOf = useNames(tickets.flatMap((ticket) => [ticket.requesterId, ticket.assigneeId]));
   const current = useRef<HTMLLIElement>(null);
   // biome-ignore lint/correctness/useExhaustiveDependencies: the chosen ticket must be in view
-  useEffect(() => current.current?.scrollIntoView({ block: "nearest" }), [chosen]);
+  useEffect(() => {
+    current.current?.scrollIntoView({ block: "nearest" });
+  }, [chosen]);
   return (
     <section className={styles.panel} aria-label="Tickets">
       <ListHeader />
@@ -51,7 +53,7 @@ export function TicketList({ list, tickets, chosen }: TicketListProps) {
           {tickets.map((ticket) => (
             <li key={ticket.id} ref={ticket.id === chosen ? current : null}>
               <Link
-                to={{ pathname: `/inbox/${ticket.id}`, search: params.toString() }}
+                to={`/inbox/${ticket.id}${search && `?${search}`}`}
                 className={styles.row}
                 aria-current={ticket.id === chosen ? "true" : undefined}
               >

@@ -1,7 +1,7 @@
 import { Eye, EyeOff } from "lucide-react";
 import { type FormEvent, type ReactNode, useState } from "react";
-import { Link, useLocation } from "react-router";
 import { useBackend, useTitle } from "../../app/hooks";
+import { Link, useAddress, useVisit } from "../../app/router";
 import { CallError } from "../../rpc/errors";
 import { describe, hasReason } from "../../rpc/problems";
 import { Mark } from "../../ui/Avatar";
@@ -14,13 +14,14 @@ import styles from "./pages.module.css";
 const DEFAULT_SHOP = "fernwick";
 
 function useShop(): string {
-  return new URLSearchParams(useLocation().search).get("shop") ?? DEFAULT_SHOP;
+  return new URLSearchParams(useAddress().search).get("shop") ?? DEFAULT_SHOP;
 }
 
 export function SignInPage() {
   useTitle("Sign in");
   const { session } = useBackend();
-  const location = useLocation();
+  const { search } = useAddress();
+  const visit = useVisit();
   const organization = useShop();
   const form = useForm((values) =>
     session.signIn({ email: values("email"), password: values("password"), organization }),
@@ -29,11 +30,11 @@ export function SignInPage() {
     <Frame
       title="Welcome back"
       lead="Sign in to ask for help and follow your tickets."
-      notice={location.state?.loss ? lossWords(location.state.loss) : undefined}
+      notice={visit.loss ? lossWords(visit.loss) : undefined}
       footer={
         <>
           New here?{" "}
-          <Link to={{ pathname: "/sign-up", search: location.search }} state={location.state}>
+          <Link to={`/sign-up${search}`} state={visit}>
             Create an account
           </Link>
         </>
@@ -54,7 +55,8 @@ export function SignInPage() {
 export function SignUpPage() {
   useTitle("Create an account");
   const { session } = useBackend();
-  const location = useLocation();
+  const { search } = useAddress();
+  const visit = useVisit();
   const organization = useShop();
   const form = useForm((values) =>
     session.signUp({
@@ -71,7 +73,7 @@ export function SignUpPage() {
       footer={
         <>
           Have an account?{" "}
-          <Link to={{ pathname: "/sign-in", search: location.search }} state={location.state}>
+          <Link to={`/sign-in${search}`} state={visit}>
             Sign in
           </Link>
         </>

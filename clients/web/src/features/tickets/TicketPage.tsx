@@ -1,6 +1,6 @@
 import { ArrowLeft, MessageCircle } from "lucide-react";
-import { Link, useParams } from "react-router";
 import { usePrincipal, useTitle } from "../../app/hooks";
+import { Link, useParams } from "../../app/router";
 import { Failure, Skeleton } from "../../ui/states";
 import { Day } from "../../ui/When";
 import { Activity } from "./Activity";

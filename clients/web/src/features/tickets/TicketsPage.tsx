@@ -1,6 +1,6 @@
 import { Ticket as TicketIcon } from "lucide-react";
-import { Link } from "react-router";
 import { useTitle } from "../../app/hooks";
+import { Link } from "../../app/router";
 import { Button } from "../../ui/Button";
 import { Empty, Failure, Skeleton } from "../../ui/states";
 import { Ago } from "../../ui/When";
