@@ -12,7 +12,7 @@ from services.common.tracing import current_ids
 class Caller:
     """The workload at the other end and the person it acts for; without a person the person's fields are empty.
 
-    The last four are of the person's own access token, see `tokens.Claims`; a workload's word for a person has none.
+    The last five are of the person's own access token, see `tokens.Claims`; a workload's word for a person has none.
     """
 
     workload: str
@@ -25,6 +25,8 @@ class Caller:
     issued_at: float = 0.0
     authenticated_at: float = 0.0
     methods: tuple[str, ...] = ()
+    # Seconds since the epoch; 0 for a caller whom no token let in.
+    expires_at: float = 0.0
 
     def may(self, permission: str) -> bool:
         """True when the person holds the permission without being narrowed to what is their own."""

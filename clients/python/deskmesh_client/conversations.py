@@ -13,7 +13,7 @@ from deskmesh.sessions.v1 import conversation_service_pb2, conversation_service_
 from deskmesh.sessions.v1.event_pb2 import ConversationEvent
 from deskmesh.sessions.v1.message_pb2 import Citation
 from deskmesh_client.errors import DeskmeshError
-from deskmesh_client.interceptors import ATTEMPTS, backoff_seconds
+from deskmesh_client.interceptors import ATTEMPTS, RENEWABLE, backoff_seconds
 
 RESUMABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
 
@@ -94,7 +94,8 @@ async def watch(
 ) -> AsyncIterator[ConversationEvent]:
     """Yield the events after `from_offset` for ever, or until the conversation is closed: each once, in order.
 
-    A broken or cut stream is resumed after the last event that was yielded. Raises DeskmeshError on anything else.
+    A broken or cut stream is resumed after the last event that was yielded, also when the access token that opened it
+    has ended. Raises DeskmeshError on anything else.
     """
     offset, failures = from_offset, 0
     while True:
@@ -109,6 +110,6 @@ async def watch(
                     return
         except DeskmeshError as error:
             failures += 1
-            if error.code not in RESUMABLE or failures > ATTEMPTS:
+            if (error.code not in RESUMABLE and error.reason not in RENEWABLE) or failures > ATTEMPTS:
                 raise
             await asyncio.sleep(backoff_seconds(failures, error))

@@ -17,6 +17,8 @@ ATTEMPTS = 4
 FIRST_BACKOFF_SECONDS = 0.1
 TRACEPARENT = "traceparent"
 TRANSIENT = (grpc.StatusCode.UNAVAILABLE,)
+# Another token may hold: it is renewed and the call made once more.
+RENEWABLE = frozenset({"TOKEN_EXPIRED", "TOKEN_INVALID", "TOKEN_REVOKED"})
 
 type_of_token_source = Callable[[bool], Awaitable[str | None]]
 
@@ -60,7 +62,7 @@ class Caller:
         """Whether to send the call once more after this failure of attempt `attempt` (from 0)."""
         if attempt + 1 >= ATTEMPTS:
             return False
-        if error.reason in ("TOKEN_EXPIRED", "TOKEN_INVALID"):
+        if error.reason in RENEWABLE:
             return attempt == 0
         return error.code in TRANSIENT and policy.repeatable(_method(details))
 

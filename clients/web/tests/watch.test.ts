@@ -92,6 +92,18 @@ describe("following a conversation", () => {
     expect(surroundings.slept).toEqual([]);
   });
 
+  it("outlives the access token that opened a stream, without a pause", async () => {
+    const ended = new CallError("expired", { kind: "unauthenticated", reason: "TOKEN_EXPIRED" });
+    const port = service([delta(1, "a"), ended], [delta(2, "b"), ENDED]);
+    const { follower, links, text } = reader();
+    const surroundings = world();
+    await run(port, follower, surroundings);
+    expect(port.offsets).toEqual([0, 1]);
+    expect(text()).toBe("ab");
+    expect(surroundings.slept).toEqual([]);
+    expect(links).toEqual(["connecting", "live", "live", "ended"]);
+  });
+
   it("waits longer each time, and as long as the service asks for", async () => {
     const busy = new CallError("slow", { kind: "exhausted", retryAfterSeconds: 60 });
     const surroundings = world();

@@ -1,6 +1,7 @@
 """Puts the concerns around a servicer's methods, in their order, once per RPC at registration."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from services.common.interceptors.telemetry import MethodTelemetry
 from services.common.interceptors.validation import Validate, decoding
 from services.common.revocations import Revocation, subjects_of
 from services.common.telemetry import ServerMetrics
-from services.common.tokens import TokenRevoked
+from services.common.tokens import LEEWAY_SECONDS, TokenExpired, TokenRevoked
 
 Unary = Callable[[Any, RpcContext], Awaitable[Message]]
 Stream = Callable[[Any, RpcContext], AsyncIterator[Message]]
@@ -43,9 +44,14 @@ class Concerns:
 
 
 class OpenStreams:
-    """The streaming calls being served, so that a process that shuts down can end them with a typed error."""
+    """The streaming calls being served, so that they can be ended with a typed error.
 
-    def __init__(self) -> None:
+    A process that shuts down ends them, and so does the end of the token that let a long-lived one in.
+    """
+
+    def __init__(self, *, now: Callable[[], float] = time.time) -> None:
+        self._now = now
+        self._expiries: dict[asyncio.Task[Any], asyncio.TimerHandle] = {}
         self._tasks: dict[asyncio.Task[Any], Call] = {}
         self._cut: dict[asyncio.Task[Any], DomainError] = {}
 
@@ -54,11 +60,24 @@ class OpenStreams:
         if task := asyncio.current_task():
             self._tasks[task] = call
 
+    def let_in(self, call: Call) -> None:
+        """The current task's caller is known: a long-lived stream ends shortly after the token, on which it resumes."""
+        task, person = asyncio.current_task(), call.caller
+        if task is None or person is None or not person.expires_at or call.rule.rate_class is not RateClass.STREAM:
+            return
+        # Not sooner than a token is refused, or a client whose clock is slow would come back with the same one.
+        seconds = person.expires_at + LEEWAY_SECONDS - self._now()
+        self._expiries[task] = asyncio.get_running_loop().call_later(
+            max(0.0, seconds), self._cut_off, task, TokenExpired
+        )
+
     def closed(self) -> None:
         """The current task's stream has ended."""
         if task := asyncio.current_task():
             self._tasks.pop(task, None)
             self._cut.pop(task, None)
+            if expiry := self._expiries.pop(task, None):
+                expiry.cancel()
 
     def cut_by(self) -> DomainError | None:
         """Why the current task was cut, if its cancellation came from here; it then goes on as if not cancelled."""
@@ -86,9 +105,13 @@ class OpenStreams:
     def _end(self, chosen: Callable[[Call], bool], why: type[DomainError]) -> int:
         tasks = [task for task, call in self._tasks.items() if chosen(call) and task not in self._cut]
         for task in tasks:
+            self._cut_off(task, why)
+        return len(tasks)
+
+    def _cut_off(self, task: asyncio.Task[Any], why: type[DomainError]) -> None:
+        if task not in self._cut:
             self._cut[task] = why()
             task.cancel()
-        return len(tasks)
 
 
 class ConcernedServer:
@@ -168,6 +191,7 @@ class _Method:
             try:
                 caller = self._identity.known(call) or await self._identity.resolve(call)
                 admitted = self._admit(call, caller, request)
+                self._streams.let_in(call)
                 async with aclosing(behaviour(admitted, context)) as responses:  # type: ignore[type-var]
                     async for response in responses:
                         yield response

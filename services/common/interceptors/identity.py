@@ -84,6 +84,7 @@ class Identity:
             claims.issued_at,
             claims.authenticated_at,
             claims.methods,
+            claims.expires_at,
         )
         if len(self._people) >= CALLER_CACHE_SIZE:
             self._people.clear()

@@ -21,6 +21,7 @@ from services.common.interceptors.deadline import Deadline, limit
 from services.common.logs import JsonFormatter
 from services.common.server import Platform, ServicerRegistration
 from services.common.settings import ServiceSettings
+from services.common.tokens import LEEWAY_SECONDS
 from tests.support.echo import EchoRequest, EchoServicer, EchoStub, add_to_server
 from tests.support.pki import TestPki
 from tests.support.server import RunningService, TestStack, acting, refused
@@ -265,6 +266,33 @@ async def test_streams_of_every_kind_pass_the_same_concerns(served: Served) -> N
         async for _ in stub.Watch(EchoRequest(text="missing"), metadata=served.agent()):
             raise AssertionError("nothing may come")
     assert refusal.error.code is grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_long_stream_ends_with_the_token_that_let_it_in(served: Served) -> None:
+    def metadata(exp: float) -> tuple[tuple[str, str], ...]:
+        token = served.service.stack.tokens.token(
+            organization_id=served.organization_id, user_id="usr_1", roles=("agent",), exp=int(exp)
+        )
+        return (("authorization", f"Bearer {token}"),)
+
+    stub, soon = served.stub(), time.time() - LEEWAY_SECONDS + 3
+    lasting = stub.Watch(EchoRequest(text="on"), metadata=metadata(soon + 300))
+    ending = stub.Watch(EchoRequest(text="on"), metadata=metadata(soon))
+    for _ in range(3):
+        await ending.read()
+        await lasting.read()
+    async with refused() as refusal:
+        await ending.read()
+    assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+    assert soon - 1 < time.time() - LEEWAY_SECONDS < soon + 5
+    assert not lasting.done()
+    trusted = served.stub("orchestrator").Watch(EchoRequest(text="on"), metadata=acting("org_1", "usr_1", ("agent",)))
+    await trusted.read()
+    async with refused() as refusal:
+        await stub.Watch(EchoRequest(text="on"), metadata=metadata(soon)).read()
+    assert refusal.error.reason == "TOKEN_EXPIRED"
+    for stream in (trusted, lasting):
+        stream.cancel()
 
 
 async def test_metrics_health_and_reflection_are_served(served: Served) -> None:

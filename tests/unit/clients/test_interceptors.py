@@ -202,6 +202,28 @@ async def test_a_watch_goes_on_after_the_last_event_it_saw() -> None:
     assert [request.from_offset for request, _ in scripted.calls] == [0, 3, 5]
 
 
+async def test_a_watch_outlives_the_token_that_opened_it() -> None:
+    def events(*offsets: int, ended: bool) -> Callable[[Any, Any], AsyncIterator[Any]]:
+        async def step(_request: Any, context: Any) -> AsyncIterator[Any]:
+            for offset in offsets:
+                yield conversation_service_pb2.WatchResponse(event=ConversationEvent(offset=offset))
+            if not ended:
+                await fail(context, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
+            yield conversation_service_pb2.WatchResponse(ended=conversation_service_pb2.WatchEnded())
+
+        return step
+
+    scripted = Scripted()
+    # The client's clock is slow: it comes back with the same token, is refused, and renews it.
+    scripted.steps = [events(1, 2, ended=False), events(ended=False), events(3, ended=True)]
+    async with channel_to(scripted, ["old", "new"]) as channel:
+        stub = conversation_service_pb2_grpc.ConversationServiceStub(channel)
+        seen = [event.offset async for event in conversations.watch(stub, "cnv")]
+    assert seen == [1, 2, 3]
+    assert [request.from_offset for request, _ in scripted.calls] == [0, 2, 2]
+    assert [metadata["authorization"][7:] for _, metadata in scripted.calls] == ["old", "old", "new"]
+
+
 async def test_a_stream_that_never_began_is_sent_again() -> None:
     async def refused(_request: Any, context: Any) -> AsyncIterator[Any]:
         await fail(context, grpc.StatusCode.UNAUTHENTICATED, "TOKEN_EXPIRED")
