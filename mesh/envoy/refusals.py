@@ -1,4 +1,4 @@
-"""What the edge refuses by itself, in the typed form that the services use."""
+"""What an Envoy refuses by itself, in the typed form that the services use."""
 
 import base64
 from dataclasses import dataclass
@@ -81,5 +81,14 @@ REFUSALS = (
         code_pb2.UNAVAILABLE,
         "DEPENDENCY_UNAVAILABLE",
         "A part this call needs does not answer; try again.",
+    ),
+)
+
+SIDECAR_REFUSALS = (
+    Refusal(
+        "response.code == 403",
+        code_pb2.PERMISSION_DENIED,
+        "WORKLOAD_NOT_ALLOWED",
+        "The calling workload may not call this method.",
     ),
 )

@@ -8,8 +8,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mesh.envoy.endpoints import write_endpoints
 from mesh.envoy.methods import Method
-from mesh.envoy.refusals import REFUSALS
-from mesh.envoy.topology import INFERENCE_CALLERS, Topology
+from mesh.envoy.rbac import TOKEN_METADATA, edge_policies, sidecar_policies
+from mesh.envoy.refusals import REFUSALS, SIDECAR_REFUSALS
+from mesh.envoy.topology import INFERENCE_PACKAGE, Topology
 
 TEMPLATES = Path(__file__).parent / "templates"
 NODES = ("edge", "inference")
@@ -35,13 +36,19 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
     """The YAML of one node, `edge` or `inference`. Raises on a template or YAML error."""
     environment = Environment(loader=FileSystemLoader(TEMPLATES), undefined=StrictUndefined)  # noqa: S701 - YAML
     hosted = [method for method in methods if topology.upstream_of(method.package)]
+    outside = [method for method in hosted if method.from_outside]
+    policies = {
+        "edge": edge_policies(outside),
+        "inference": sidecar_policies((one for one in methods if one.package == INFERENCE_PACKAGE), topology),
+    }
     text = environment.get_template(f"{node}.yaml.j2").render(
         topology=topology,
         methods=methods,
-        outside=[method for method in hosted if method.from_outside],
+        outside=outside,
         inside=[method for method in methods if not method.from_outside],
-        refusals=REFUSALS,
-        callers=INFERENCE_CALLERS,
+        refusals=REFUSALS if node == "edge" else SIDECAR_REFUSALS,
+        policies=policies[node],
+        token_metadata=TOKEN_METADATA[1],
         content_security_policy=CONTENT_SECURITY_POLICY,
     )
     return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=120)

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PACKAGE_PREFIX = "deskmesh."
-
-# Who may ask the models, by workload identity.
-INFERENCE_CALLERS = ("orchestrator", "knowledge", "sessions", "laptop")
+INFERENCE_PACKAGE = f"{PACKAGE_PREFIX}inference.v1"
 
 
 @dataclass(frozen=True)
@@ -70,11 +68,10 @@ class Topology:
     @property
     def inference_routes(self) -> tuple[InferenceRoute, ...]:
         """In order of precedence; the first language model takes requests that name none."""
-        prefix = f"{PACKAGE_PREFIX}inference.v1."
-        named = [InferenceRoute(f"{prefix}InferenceService", app, model=True) for app in self.llm_applications]
+        chat = f"{INFERENCE_PACKAGE}.InferenceService"
         return (
-            InferenceRoute(f"{prefix}RouterService", "router"),
-            InferenceRoute(f"{prefix}EmbeddingService", "embedder"),
-            *named,
-            InferenceRoute(f"{prefix}InferenceService", self.llm_applications[0]),
+            InferenceRoute(f"{INFERENCE_PACKAGE}.RouterService", "router"),
+            InferenceRoute(f"{INFERENCE_PACKAGE}.EmbeddingService", "embedder"),
+            *(InferenceRoute(chat, application, model=True) for application in self.llm_applications),
+            InferenceRoute(chat, self.llm_applications[0]),
         )

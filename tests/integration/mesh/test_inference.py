@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from mesh.envoy.endpoints import write_endpoints
+from services.common.errors import from_rpc_error
 from tests.integration.mesh.envoys import Ground, call, eventually, free_port, method, recorder
 from tests.support.server import new_folder, remove_folder
 
@@ -15,9 +16,9 @@ CHAT = "/deskmesh.inference.v1.InferenceService/Chat"
 EMBED = "/deskmesh.inference.v1.EmbeddingService/Embed"
 ROUTE = "/deskmesh.inference.v1.RouterService/Route"
 METHODS = (
-    method(CHAT, callers=("orchestrator",), repeatable=True),
-    method(EMBED, callers=("knowledge",), repeatable=True),
-    method(ROUTE, callers=("orchestrator",), repeatable=True),
+    method(CHAT, callers=("orchestrator", "laptop"), repeatable=True),
+    method(EMBED, callers=("orchestrator", "knowledge", "sessions", "laptop"), repeatable=True),
+    method(ROUTE, callers=("orchestrator", "laptop"), repeatable=True),
 )
 
 
@@ -120,3 +121,12 @@ async def test_strangers_are_refused(sidecar: Sidecar, workload: str | None) -> 
 async def test_those_who_need_models_are_admitted(sidecar: Sidecar, workload: str) -> None:
     async with sidecar.channel(workload) as channel:
         assert (await call(channel, EMBED))["server"] == "embedder"
+
+
+@pytest.mark.parametrize(("workload", "path"), [("knowledge", CHAT), ("sessions", ROUTE)])
+async def test_a_workload_calls_what_the_policy_names_and_no_more(sidecar: Sidecar, workload: str, path: str) -> None:
+    async with sidecar.channel(workload) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call(channel, path)
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert from_rpc_error(caught.value).reason == "WORKLOAD_NOT_ALLOWED"

@@ -1,0 +1,104 @@
+"""What Kubernetes itself knows of the workloads: accounts, services, and a network that is closed by default."""
+
+from mesh.istio.plan import (
+    AUTH,
+    EDGE,
+    GATEWAY_PORT,
+    KEYS_PORT,
+    RPC_PORT,
+    WEB,
+    WEB_PORT,
+    Document,
+    Plan,
+    document,
+    externals_of,
+    is_service,
+    selector,
+)
+
+API = "networking.k8s.io/v1"
+PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+CONTROL_PLANE = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "istio-system"}}}
+DNS = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+}
+
+
+def base() -> list[Document]:
+    """No pod talks to any other, but for names and the mesh's own control."""
+    everybody: Document = {"podSelector": {}}
+    control = {
+        **everybody,
+        "policyTypes": ["Egress"],
+        "egress": [
+            {"to": [DNS], "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]},
+            {"to": [CONTROL_PLANE], "ports": [{"protocol": "TCP", "port": 15012}]},
+        ],
+    }
+    return [
+        document(API, "NetworkPolicy", "deny-all", {**everybody, "policyTypes": ["Ingress", "Egress"]}),
+        document(API, "NetworkPolicy", "names-and-control", control),
+    ]
+
+
+def of_workload(plan: Plan, workload: str) -> list[Document]:
+    """A workload's account, its service if it serves anything, and its holes in the closed network."""
+    account = document("v1", "ServiceAccount", workload, automountServiceAccountToken=False)
+    spec = {
+        "podSelector": {"matchLabels": selector(workload)},
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": _ingress(plan, workload),
+        "egress": _egress(plan, workload),
+    }
+    ports = _ports(plan, workload)
+    service = [document("v1", "Service", workload, {"selector": selector(workload), "ports": ports})] if ports else []
+    return [account, *service, document(API, "NetworkPolicy", workload, spec)]
+
+
+def _ports(plan: Plan, workload: str) -> list[Document]:
+    if workload == EDGE:
+        return [{"name": "https", "port": 443, "targetPort": GATEWAY_PORT, "protocol": "TCP"}]
+    if workload == WEB:
+        return [{"name": "http", "port": WEB_PORT, "protocol": "TCP", "appProtocol": "http"}]
+    if workload not in plan.callees:
+        return []
+    # By this protocol's name the callee's proxy understands grpc-web besides gRPC.
+    ports: list[Document] = [{"name": "grpc-web", "port": RPC_PORT, "protocol": "TCP", "appProtocol": "grpc-web"}]
+    if workload == AUTH:
+        ports.append({"name": "http-keys", "port": KEYS_PORT, "protocol": "TCP", "appProtocol": "http"})
+    return ports
+
+
+def _ingress(plan: Plan, workload: str) -> list[Document]:
+    if workload == EDGE:
+        return [{"ports": [_tcp(GATEWAY_PORT)]}]
+    if workload != WEB and workload not in plan.callees:
+        return []
+    port = WEB_PORT if workload == WEB else RPC_PORT
+    rules: list[Document] = [{"from": [_pods(caller) for caller in plan.callers_of(workload)], "ports": [_tcp(port)]}]
+    if workload == AUTH:
+        rules.append({"from": [{"podSelector": {}}, CONTROL_PLANE], "ports": [_tcp(KEYS_PORT)]})
+    return rules
+
+
+def _egress(plan: Plan, workload: str) -> list[Document]:
+    callees = [callee for callee in plan.callees_of(workload) if callee != WEB]
+    rules: list[Document] = []
+    if callees:
+        rules.append({"to": [_pods(callee) for callee in callees], "ports": [_tcp(RPC_PORT)]})
+    if workload == EDGE:
+        rules.append({"to": [_pods(WEB)], "ports": [_tcp(WEB_PORT)]})
+    if is_service(workload) and workload != AUTH:
+        rules.append({"to": [_pods(AUTH)], "ports": [_tcp(KEYS_PORT)]})
+    outside = [{"ipBlock": {"cidr": cidr}} for cidr in PRIVATE_RANGES]
+    rules.append({"to": outside, "ports": [_tcp(external.port) for external in externals_of(workload)]})
+    return rules
+
+
+def _pods(workload: str) -> Document:
+    return {"podSelector": {"matchLabels": selector(workload)}}
+
+
+def _tcp(port: int) -> Document:
+    return {"protocol": "TCP", "port": port}

@@ -1,0 +1,119 @@
+"""Who may call whom: mutual TLS everywhere, tokens checked everywhere, and nothing allowed that no rule names."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mesh.istio.plan import (
+    AUTH,
+    EDGE,
+    GATEWAY_PORT,
+    HOST,
+    JWKS_PATH,
+    KEYS_PORT,
+    NAMESPACE,
+    RPC_PORT,
+    TOKEN_AUDIENCE,
+    WEB,
+    WEB_PORT,
+    Document,
+    Plan,
+    document,
+    principal,
+    selector,
+)
+from mesh.policy.table import Rule
+
+API = "security.istio.io/v1"
+ANY_TOKEN = ["*"]
+# Whose rules name no peer.
+DENY_ALL = "deny-all"
+PUBLIC_KEYS = "auth-keys"
+WITHOUT_PRINCIPALS = (DENY_ALL, EDGE, PUBLIC_KEYS)
+
+
+def base() -> list[Document]:
+    """For every workload of the namespace."""
+    token = {
+        "issuer": f"https://{HOST}",
+        "audiences": [TOKEN_AUDIENCE],
+        "jwksUri": f"http://{AUTH}.{NAMESPACE}.svc.cluster.local:{KEYS_PORT}{JWKS_PATH}",
+        "fromHeaders": [{"name": "authorization", "prefix": "Bearer "}],
+        # Each service verifies the token again and reads the person from it.
+        "forwardOriginalToken": True,
+    }
+    return [
+        document(API, "PeerAuthentication", "default", {"mtls": {"mode": "STRICT"}}),
+        document(API, "RequestAuthentication", "people", {"jwtRules": [token]}),
+        # A policy without a rule allows nothing, and its presence alone refuses what no other allows.
+        document(API, "AuthorizationPolicy", DENY_ALL, {}),
+    ]
+
+
+def of_workload(plan: Plan, workload: str) -> list[Document]:
+    """What one workload lets in."""
+    if workload == EDGE:
+        return [_allow(EDGE, list(_at_the_door(plan)))]
+    if workload == WEB:
+        reading = {"ports": [str(WEB_PORT)], "methods": ["GET", "HEAD"]}
+        return [_allow(WEB, [_rule([EDGE], [reading])])]
+    rules = list(_calls(plan, workload))
+    if workload != AUTH:
+        return [_allow(workload, rules)] if rules else []
+    keys = {"ports": [str(KEYS_PORT)], "methods": ["GET"], "paths": [JWKS_PATH]}
+    # Istio's control plane fetches the public keys, and has no identity of the mesh.
+    open_port = {"selector": {"matchLabels": selector(AUTH)}, "mtls": {"mode": "STRICT"}}
+    ports = {str(KEYS_PORT): {"mode": "PERMISSIVE"}}
+    return [
+        _allow(AUTH, rules),
+        document(API, "PeerAuthentication", PUBLIC_KEYS, {**open_port, "portLevelMtls": ports}),
+        _allow(AUTH, [{"to": [{"operation": keys}]}], name=PUBLIC_KEYS),
+    ]
+
+
+def _at_the_door(plan: Plan) -> Iterator[Document]:
+    """The edge has no peers with identities; what it knows is the path and whether a token held."""
+    signed_in = [rule for rule in plan.from_outside if not rule.anonymous]
+    anonymous = [rule for rule in plan.from_outside if rule.anonymous]
+    yield _rule([], [_paths(signed_in, GATEWAY_PORT)], ANY_TOKEN)
+    yield _rule([], [_paths(anonymous, GATEWAY_PORT)])
+    page = {
+        "ports": [str(GATEWAY_PORT)],
+        "methods": ["GET", "HEAD", "OPTIONS"],
+        "notPaths": ["/deskmesh.*", "/grpc.*"],
+    }
+    yield _rule([], [page])
+    # A browser asks whether another origin may call before it calls, and sends no token then.
+    preflight = {"ports": [str(GATEWAY_PORT)], "methods": ["OPTIONS"], "paths": ["/deskmesh.*"]}
+    yield _rule([], [preflight])
+
+
+def _calls(plan: Plan, callee: str) -> Iterator[Document]:
+    """A rule for each caller; for the edge one more, because people must have signed in for most RPCs."""
+    for caller in plan.callers_of(callee):
+        theirs = [rule for rule in plan.of_callee(callee) if caller in rule.callers]
+        if caller != EDGE:
+            # Workloads name the person they act for under their own certificate.
+            yield _rule([caller], [_paths(theirs, RPC_PORT)])
+            continue
+        if signed_in := [rule for rule in theirs if not rule.anonymous]:
+            yield _rule([caller], [_paths(signed_in, RPC_PORT)], ANY_TOKEN)
+        if anonymous := [rule for rule in theirs if rule.anonymous]:
+            yield _rule([caller], [_paths(anonymous, RPC_PORT)])
+
+
+def _paths(rules: Sequence[Rule], port: int) -> Document:
+    return {"ports": [str(port)], "methods": ["POST"], "paths": [rule.method for rule in rules]}
+
+
+def _rule(callers: Sequence[str], operations: Sequence[Mapping[str, object]], tokens: Sequence[str] = ()) -> Document:
+    source: Document = {}
+    if callers:
+        source["principals"] = [principal(caller) for caller in callers]
+    if tokens:
+        source["requestPrincipals"] = list(tokens)
+    to: Document = {"to": [{"operation": operation} for operation in operations]}
+    return {"from": [{"source": source}], **to} if source else to
+
+
+def _allow(workload: str, rules: list[Document], name: str = "") -> Document:
+    spec = {"selector": {"matchLabels": selector(workload)}, "action": "ALLOW", "rules": rules}
+    return document(API, "AuthorizationPolicy", name or workload, spec)

@@ -1,0 +1,156 @@
+"""How calls travel: the gateway, its routes, connection pools, and what may leave the mesh."""
+
+from collections.abc import Iterator
+
+from mesh.istio.plan import (
+    AUTH,
+    EDGE,
+    GATEWAY_PORT,
+    HOST,
+    NAMESPACE,
+    RPC_PORT,
+    STORES,
+    TELEMETRY,
+    WEB,
+    WEB_PORT,
+    Document,
+    Plan,
+    document,
+    externals_of,
+    is_service,
+    selector,
+)
+from mesh.policy.table import Rule
+
+API = "networking.istio.io/v1"
+
+# What only our own processes say; the services take none of it from the edge either.
+INTERNAL_HEADERS = (
+    "deskmesh-acting-organization",
+    "deskmesh-acting-user",
+    "deskmesh-acting-roles",
+    "x-deskmesh-model",
+    "x-deskmesh-replica",
+)
+ALLOWED_HEADERS = (
+    "authorization",
+    "content-type",
+    "grpc-timeout",
+    "traceparent",
+    "tracestate",
+    "x-grpc-web",
+    "x-user-agent",
+)
+EXPOSED_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-trace-id")
+
+
+def base(plan: Plan) -> list[Document]:
+    """The door, and the stores outside the mesh."""
+    server = {
+        "port": {"number": GATEWAY_PORT, "name": "https", "protocol": "HTTPS"},
+        "hosts": [HOST],
+        "tls": {"mode": "SIMPLE", "credentialName": "deskmesh-edge", "minProtocolVersion": "TLSV1_2"},
+    }
+    gateway = document(API, "Gateway", EDGE, {"selector": selector(EDGE), "servers": [server]})
+    routes = document(API, "VirtualService", EDGE, {"hosts": [HOST], "gateways": [EDGE], "http": list(_routes(plan))})
+    entries = [
+        document(
+            API,
+            "ServiceEntry",
+            external.name,
+            {
+                "hosts": [external.host],
+                "exportTo": ["."],
+                "location": "MESH_EXTERNAL",
+                "resolution": "DNS",
+                "ports": [{"number": external.port, "name": f"tcp-{external.name}", "protocol": "TCP"}],
+            },
+        )
+        for external in (*STORES, TELEMETRY)
+    ]
+    return [gateway, routes, *entries]
+
+
+def of_workload(plan: Plan, workload: str) -> list[Document]:
+    """A workload's connection pool, for those who call it, and the places it may call itself."""
+    pool = document(API, "DestinationRule", workload, {"host": workload, "trafficPolicy": _traffic_policy()})
+    # Every service fetches the public keys of tokens.
+    called = {*plan.callees_of(workload), *([AUTH] if is_service(workload) else [])} - {workload}
+    inside = [f"./{callee}.{NAMESPACE}.svc.cluster.local" for callee in sorted(called)]
+    outside = [f"./{external.host}" for external in externals_of(workload)]
+    egress = [{"hosts": hosts} for hosts in (inside, outside) if hosts]
+    reach = document(
+        API,
+        "Sidecar",
+        workload,
+        {
+            "workloadSelector": {"labels": selector(workload)},
+            "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            "egress": egress,
+        },
+    )
+    # A gateway takes no Sidecar resource.
+    serves = workload in plan.callees or workload == WEB
+    return [*([pool] if serves else []), *([reach] if workload != EDGE else [])]
+
+
+def _traffic_policy() -> Document:
+    return {
+        "tls": {"mode": "ISTIO_MUTUAL"},
+        "loadBalancer": {"simple": "LEAST_REQUEST"},
+        "connectionPool": {
+            "tcp": {"maxConnections": 256, "connectTimeout": "1s"},
+            # A stream of tokens may be quiet for long; only connections without any stream are closed.
+            "http": {
+                "http1MaxPendingRequests": 1024,
+                "http2MaxRequests": 12_000,
+                "maxRetries": 64,
+                "idleTimeout": "3600s",
+            },
+        },
+        "outlierDetection": {
+            "consecutiveGatewayErrors": 5,
+            "consecutive5xxErrors": 20,
+            "interval": "5s",
+            "baseEjectionTime": "5s",
+            "maxEjectionPercent": 50,
+        },
+    }
+
+
+def _routes(plan: Plan) -> Iterator[Document]:
+    groups: dict[tuple[str, bool, bool], list[Rule]] = {}
+    for rule in plan.from_outside:
+        streaming = rule.client_streaming or rule.server_streaming
+        groups.setdefault((rule.callee, streaming, rule.retryable), []).append(rule)
+    for (callee, streaming, retryable), rules in sorted(groups.items()):
+        route = _route([{"uri": {"exact": rule.method}} for rule in rules], callee, RPC_PORT)
+        route["timeout"] = "0s" if streaming else "60s"
+        route["retries"] = (
+            {"attempts": 2, "retryOn": "connect-failure,refused-stream,unavailable"} if retryable else {"attempts": 0}
+        )
+        name = f"{callee}-{'streams' if streaming else 'calls'}{'-repeatable' if retryable else ''}"
+        yield {"name": name, **route, **_cors()}
+    nothing = [{"uri": {"prefix": "/deskmesh."}}, {"uri": {"prefix": "/grpc."}}]
+    yield {"name": "no-such-call", "match": nothing, "directResponse": {"status": 404}, **_cors()}
+    yield {"name": WEB, **_route([{"uri": {"prefix": "/"}}], WEB, WEB_PORT), "timeout": "15s", **_cors()}
+
+
+def _cors() -> Document:
+    policy = {
+        "allowOrigins": [{"exact": f"https://{HOST}"}],
+        "allowMethods": ["POST", "OPTIONS"],
+        "allowHeaders": list(ALLOWED_HEADERS),
+        "exposeHeaders": list(EXPOSED_HEADERS),
+        "maxAge": "600s",
+    }
+    return {"corsPolicy": policy}
+
+
+def _route(match: list[Document], callee: str, port: int) -> Document:
+    destination = {"host": callee, "port": {"number": port}}
+    return {
+        "match": match,
+        "headers": {"request": {"remove": list(INTERNAL_HEADERS)}},
+        "route": [{"destination": destination}],
+    }

@@ -1,0 +1,134 @@
+"""The manifests for a cluster: kustomize builds them, their schemas accept them, and what they refer to is there."""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from mesh.istio.layout import ENVIRONMENTS
+from mesh.istio.plan import EDGE, HOST, NAMESPACE, RPC_PORT, TRUST_DOMAIN, Plan
+from mesh.policy.table import load_table
+
+ROOT = Path(__file__).parents[3]
+KUBECTL = ROOT / ".tools" / "kubectl"
+TOOLS = ROOT / "tools" / "kubernetes"
+PLAN = Plan.of(load_table())
+
+Resource = dict[str, Any]
+
+
+def build(environment: str) -> str:
+    assert KUBECTL.exists(), "run `make .tools/kubectl` first"
+    overlay = ROOT / "mesh" / "istio" / "overlays" / environment
+    built = subprocess.run([str(KUBECTL), "kustomize", str(overlay)], check=True, capture_output=True, text=True)
+    return built.stdout
+
+
+@pytest.fixture(scope="module", params=sorted(ENVIRONMENTS))
+def environment(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def text(environment: str) -> str:
+    return build(environment)
+
+
+@pytest.fixture(scope="module")
+def resources(text: str) -> list[Resource]:
+    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
+@pytest.fixture(scope="module")
+def of_kind(resources: list[Resource]) -> Callable[[str], dict[str, Resource]]:
+    return lambda kind: {one["metadata"]["name"]: one for one in resources if one["kind"] == kind}
+
+
+def crd_check(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
+    file = folder / "manifests.yaml"
+    file.write_text(text)
+    return subprocess.run(["node", TOOLS / "validate.mjs", file], capture_output=True, text=True, check=False)
+
+
+def test_the_schemas_of_istio_accept_them(text: str, tmp_path: Path) -> None:
+    checked = crd_check(tmp_path, text)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [("mode: STRICT", "mode: LENIENT"), ("jwtRules:", "tokenRules:"), ("requestPrincipals:", "requestPrincipal:")],
+)
+def test_the_check_sees_wrong_values_and_unknown_fields(right: str, wrong: str, tmp_path: Path) -> None:
+    checked = crd_check(tmp_path, build("dev").replace(right, wrong))
+    assert checked.returncode == 1
+    assert "0 problems" not in checked.stdout
+
+
+def test_the_schemas_of_kubernetes_accept_them(resources: list[Resource]) -> None:
+    core = [one for one in resources if "istio.io" not in one["apiVersion"]]
+    assert {one["kind"] for one in core} == {"Namespace", "ServiceAccount", "Service", "NetworkPolicy"}
+    for one in core:
+        kubernetes_validate.validate(one, "1.37", strict=True)
+
+
+def test_everything_is_in_the_namespace_of_its_environment(
+    environment: str, text: str, resources: list[Resource]
+) -> None:
+    assert {one["metadata"]["namespace"] for one in resources if one["kind"] != "Namespace"} == {environment}
+    for placeholder in (f"ns/{NAMESPACE}/", f".{NAMESPACE}.svc", f".{NAMESPACE}.internal", f"https://{HOST}\n"):
+        assert placeholder not in text or ENVIRONMENTS[environment] in placeholder
+
+
+def test_policies_name_accounts_that_are_there(
+    environment: str, resources: list[Resource], of_kind: Callable[[str], dict[str, Resource]]
+) -> None:
+    principals = {
+        principal
+        for policy in of_kind("AuthorizationPolicy").values()
+        for rule in policy["spec"].get("rules", [])
+        for source in rule.get("from", [])
+        for principal in source["source"].get("principals", [])
+    }
+    accounts = {f"{TRUST_DOMAIN}/ns/{environment}/sa/{name}" for name in of_kind("ServiceAccount")}
+    assert principals
+    assert principals <= accounts
+
+
+def test_routes_and_pools_lead_to_services_that_are_there(of_kind: Callable[[str], dict[str, Resource]]) -> None:
+    ports = {name: {port["port"] for port in one["spec"]["ports"]} for name, one in of_kind("Service").items()}
+    routed = [
+        destination["destination"]
+        for route in of_kind("VirtualService")[EDGE]["spec"]["http"]
+        for destination in route.get("route", [])
+    ]
+    assert routed
+    for destination in routed:
+        assert destination["port"]["number"] in ports[destination["host"]]
+    assert {one["spec"]["host"] for one in of_kind("DestinationRule").values()} == ports.keys() - {EDGE}
+
+
+def test_exactly_the_rpcs_open_to_the_outside_are_routed(of_kind: Callable[[str], dict[str, Resource]]) -> None:
+    routes = of_kind("VirtualService")[EDGE]["spec"]["http"]
+    exact = [match["uri"]["exact"] for route in routes for match in route["match"] if "exact" in match["uri"]]
+    assert sorted(exact) == sorted(rule.method for rule in PLAN.from_outside)
+    assert [route["name"] for route in routes[-2:]] == ["no-such-call", "web"]
+
+
+def test_the_network_lets_through_exactly_the_calls_of_the_policy(
+    of_kind: Callable[[str], dict[str, Resource]],
+) -> None:
+    policies = of_kind("NetworkPolicy")
+    assert policies["deny-all"]["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for callee in PLAN.callees:
+        [rpcs] = [
+            rule
+            for rule in policies[callee]["spec"]["ingress"]
+            if rule["ports"] == [{"protocol": "TCP", "port": RPC_PORT}]
+        ]
+        pods = tuple(sorted(peer["podSelector"]["matchLabels"]["app"] for peer in rpcs["from"]))
+        assert pods == PLAN.callers_of(callee)
