@@ -38,22 +38,20 @@ class Identity:
     def known(self, call: Call) -> Caller | None:
         """The caller, if that takes no waiting: all but the first call with an access token."""
         workload = self._workload(call)
-        if call.rule.anonymous:
-            return Caller(workload)
         header = call.headers.get(AUTHORIZATION)
         if header is None:
-            return self._acting(call, workload)
+            return Caller(workload) if call.rule.anonymous else self._acting(call, workload)
         token = _bearer(header)
         claims = self._verifier.cached(token)
         if claims is None:
             return None
-        return self._person(workload, token, claims)
+        return self._person(call, workload, token, claims)
 
     async def resolve(self, call: Call) -> Caller:
         """The caller of a call whose access token must be verified first. Raises Unauthenticated errors."""
         workload = self._workload(call)
         token = _bearer(call.headers[AUTHORIZATION])
-        return self._person(workload, token, await self._verifier.verify(token))
+        return self._person(call, workload, token, await self._verifier.verify(token))
 
     def _workload(self, call: Call) -> str:
         # For TLS with certificates the peer's identities are its subject alternative names.
@@ -68,7 +66,10 @@ class Identity:
                 return workload
         raise WorkloadUnknown
 
-    def _person(self, workload: str, token: str, claims: Claims) -> Caller:
+    def _person(self, call: Call, workload: str, token: str, claims: Claims) -> Caller:
+        if call.rule.anonymous:
+            # A token that comes along must hold, as at the door; whose it is does not matter.
+            return Caller(workload)
         key = (workload, token)
         known = self._people.get(key)
         if known is not None and known[0] is claims:

@@ -149,9 +149,16 @@ async def test_a_role_without_the_permission_is_refused(served: Served) -> None:
     assert refusal.error.metadata["permission"] == "articles.publish"
 
 
-async def test_an_anonymous_rpc_asks_for_no_token_and_trusts_none(served: Served) -> None:
-    response = await served.stub().Anonymous(EchoRequest(text="who"), metadata=(("authorization", "Bearer junk"),))
-    assert json.loads(response.text) == ["edge", "", "", []]
+async def test_an_anonymous_rpc_asks_for_no_token_and_knows_nobody_by_one(served: Served) -> None:
+    for metadata in ((), served.agent()):
+        response = await served.stub().Anonymous(EchoRequest(text="who"), metadata=metadata)
+        assert json.loads(response.text) == ["edge", "", "", []]
+
+
+async def test_a_bad_token_is_refused_also_where_none_is_needed(served: Served) -> None:
+    async with refused() as refusal:
+        await served.stub().Anonymous(EchoRequest(text="who"), metadata=(("authorization", "Bearer junk"),))
+    assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.UNAUTHENTICATED, "TOKEN_INVALID")
 
 
 async def test_an_invalid_request_names_its_fields(served: Served) -> None:
