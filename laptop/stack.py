@@ -26,7 +26,7 @@ TOKEN_AUDIENCE = "deskmesh"  # noqa: S105 - a name, not a secret
 WEB_FOLDER = PROJECT_ROOT / "clients" / "web" / "dist"
 
 # Service → offset of its port from the base port.
-SERVICES: Mapping[str, int] = {"auth": 1, "sessions": 2, "tickets": 3, "knowledge": 4, "orchestrator": 5}
+SERVICES: Mapping[str, int] = {"auth": 1, "sessions": 2, "tickets": 3, "knowledge": 4, "orchestrator": 5, "usage": 7}
 INFERENCE_OFFSET = 10
 RAY_OFFSET = 20
 

@@ -54,6 +54,16 @@ class InvalidInput(DomainError):
         self.violations = list(violations)
 
 
+class RequestTooLarge(InvalidInput):
+    """The request as a whole is larger than any that is taken."""
+
+    reason = "REQUEST_TOO_LARGE"
+    message = "The request is too large."
+
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(metadata={"limit_bytes": str(limit_bytes)})
+
+
 class OutOfRange(DomainError):
     """The input is well-formed but lies beyond what there is."""
 
@@ -72,6 +82,13 @@ class NotFound(DomainError):
     ) -> None:
         super().__init__(message, metadata=metadata)
         self.resource_name = resource_name
+
+
+class MethodUnknown(DomainError):
+    """Nothing is served under the name that was called."""
+
+    reason = "METHOD_UNKNOWN"
+    message = "There is no such method."
 
 
 class AlreadyExists(DomainError):
@@ -113,10 +130,21 @@ class _Retryable(DomainError):
 
 
 class Exhausted(_Retryable):
-    """A limit is reached; repeating after the time given helps."""
+    """A limit is reached; repeating after the time given helps. `quota` has pairs of a limit and what it says."""
 
     reason = "RATE_LIMITED"
     message = "Too many calls; try again later."
+
+    def __init__(
+        self,
+        message: str | None = None,
+        *,
+        retry_after_seconds: float | None = None,
+        quota: Sequence[Violation] = (),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, retry_after_seconds=retry_after_seconds, metadata=metadata)
+        self.quota = list(quota)
 
 
 class Unavailable(_Retryable):
@@ -204,5 +232,7 @@ def _reason_of(code: grpc.StatusCode) -> str:
             return "CANCELLED"
         case grpc.StatusCode.RESOURCE_EXHAUSTED:
             return "RATE_LIMITED"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return MethodUnknown.reason
         case _:
             return "INTERNAL"

@@ -59,10 +59,25 @@ _GRANTS: Mapping[str, frozenset[str]] = {
         }
     ),
     SUPERVISOR: frozenset({"articles.publish"}),
-    ADMIN: frozenset({"audit.read", "keys.read", "keys.write", "members.write", "roles.write"}),
+    ADMIN: frozenset(
+        {
+            "audit.read",
+            "budgets.read",
+            "budgets.write",
+            "keys.read",
+            "keys.write",
+            "members.write",
+            "roles.write",
+            "service_accounts.read",
+            "service_accounts.write",
+            "usage.read",
+        }
+    ),
     OWNER: frozenset(),
     ML_ENGINEER: frozenset({"articles.read", "keys.read.own", "keys.write.own"}),
-    BILLING: frozenset({"keys.read.own", "keys.write.own", "members.read"}),
+    BILLING: frozenset(
+        {"budgets.read", "budgets.write", "keys.read.own", "keys.write.own", "members.read", "usage.read"}
+    ),
 }
 
 

@@ -20,7 +20,7 @@ TRUST_DOMAIN = "deskmesh.local"
 ENVIRONMENT = "dev"
 ISSUER = "https://deskmesh.local"
 AUDIENCE = "deskmesh"
-WORKLOADS = ("edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "inference", "laptop")
+WORKLOADS = ("edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "gateway", "inference", "laptop")
 
 
 class TestPki:

@@ -19,6 +19,7 @@ CODES: dict[type[errors.DomainError], grpc.StatusCode] = {
     errors.InvalidInput: grpc.StatusCode.INVALID_ARGUMENT,
     errors.OutOfRange: grpc.StatusCode.OUT_OF_RANGE,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
+    errors.MethodUnknown: grpc.StatusCode.UNIMPLEMENTED,
     errors.AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
     errors.PreconditionFailed: grpc.StatusCode.FAILED_PRECONDITION,
     errors.Conflict: grpc.StatusCode.ABORTED,
@@ -102,6 +103,8 @@ def _domain(error: errors.DomainError) -> Failure:
         case errors.Exhausted(retry_after_seconds=seconds) | errors.Unavailable(retry_after_seconds=seconds):
             if seconds is not None:
                 details.append(_retry_info(seconds))
+            if isinstance(error, errors.Exhausted) and error.quota:
+                details.append(_quota_failure(error.quota))
     return _failure(code_of(error), error.reason, error.message, error.metadata, details)
 
 
@@ -148,6 +151,14 @@ def _bad_request(violations: list[errors.Violation]) -> error_details_pb2.BadReq
         for field, description in violations
     ]
     return error_details_pb2.BadRequest(field_violations=fields)
+
+
+def _quota_failure(quota: list[errors.Violation]) -> error_details_pb2.QuotaFailure:
+    violations = [
+        error_details_pb2.QuotaFailure.Violation(subject=subject, description=description)
+        for subject, description in quota
+    ]
+    return error_details_pb2.QuotaFailure(violations=violations)
 
 
 def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:

@@ -9,6 +9,7 @@ import grpc.aio
 import pytest
 import redis.exceptions
 import sqlalchemy.exc
+from google.rpc import error_details_pb2, status_pb2
 
 import services
 from deskmesh.common.v1 import error_reason_pb2
@@ -142,3 +143,11 @@ def test_damaged_details_are_no_details() -> None:
     trailers = grpc.aio.Metadata((errors.STATUS_DETAILS_KEY, b"\xff\xff"))
     error = grpc.aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, grpc.aio.Metadata(), trailers)
     assert errors.from_rpc_error(error).reason == "DEPENDENCY_UNAVAILABLE"
+
+
+def test_a_limit_that_is_reached_is_named() -> None:
+    failure = describe(errors.Exhausted(retry_after_seconds=2.0, quota=[("budgets/bdg_1", "has nothing left")]))
+    status = status_pb2.Status.FromString(failure.trailers[0][1])
+    quota = error_details_pb2.QuotaFailure()
+    assert any(detail.Unpack(quota) for detail in status.details)
+    assert [(one.subject, one.description) for one in quota.violations] == [("budgets/bdg_1", "has nothing left")]
