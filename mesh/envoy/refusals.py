@@ -54,6 +54,20 @@ def _token(cause: str) -> str:
     return f"(response.code == 401 || response.code == 403) && response.code_details.contains('{cause}')"
 
 
+METHOD_UNKNOWN = Refusal("response.code == 404", code_pb2.UNIMPLEMENTED, "METHOD_UNKNOWN", "There is no such method.")
+DEADLINE_PASSED = Refusal(
+    "response.code == 408 || response.code == 504",
+    code_pb2.DEADLINE_EXCEEDED,
+    "DEADLINE_EXCEEDED",
+    "The deadline passed.",
+)
+AWAY = Refusal(
+    "response.code >= 500",
+    code_pb2.UNAVAILABLE,
+    "DEPENDENCY_UNAVAILABLE",
+    "A part this call needs does not answer; try again.",
+)
+
 REFUSALS = (
     Refusal(_token("Jwt_is_missing"), code_pb2.UNAUTHENTICATED, "TOKEN_MISSING", "Sign in first."),
     Refusal(
@@ -72,16 +86,17 @@ REFUSALS = (
         "WORKLOAD_NOT_ALLOWED",
         "This call is not open to the outside.",
     ),
-    Refusal("response.code == 404", code_pb2.UNIMPLEMENTED, "", "There is no such call."),
+    METHOD_UNKNOWN,
     Refusal(
-        "response.code == 413", code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "The request is larger than the edge takes."
+        "response.code == 413 || response.code == 431",
+        code_pb2.INVALID_ARGUMENT,
+        "REQUEST_TOO_LARGE",
+        "The request is larger than the edge takes.",
     ),
-    Refusal(
-        "response.code >= 500 && response.code <= 504",
-        code_pb2.UNAVAILABLE,
-        "DEPENDENCY_UNAVAILABLE",
-        "A part this call needs does not answer; try again.",
-    ),
+    DEADLINE_PASSED,
+    AWAY,
+    # What is left is no request that a client of ours makes.
+    Refusal("response.code >= 400", code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "The edge does not take this request."),
 )
 
 SIDECAR_REFUSALS = (
@@ -91,4 +106,7 @@ SIDECAR_REFUSALS = (
         "WORKLOAD_NOT_ALLOWED",
         "The calling workload may not call this method.",
     ),
+    METHOD_UNKNOWN,
+    DEADLINE_PASSED,
+    AWAY,
 )

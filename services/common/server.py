@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
+# How many times the largest request is still read, in order to be refused with details.
+REFUSABLE_FACTOR = 4
+
 # Part of the drain time that calls and short streams get before streams still open are cut.
 FINISHING_SHARE = 0.8
 
@@ -135,6 +138,7 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         if settings.environment == "dev":
             names = (*concerned.service_names, health.SERVICE_NAME, reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, server)
+        concerned.refuse_unknown_methods()
 
         self.port = server.add_secure_port(settings.listen_address, server_credentials(files))
         await ops.start()
@@ -201,6 +205,7 @@ def concerns(
         identity=Identity(verifier, settings.spiffe_prefix),
         deadline=Deadline(settings.default_deadline_seconds, settings.maximum_deadline_seconds),
         validate=validation(Validator()),
+        maximum_message_bytes=settings.maximum_message_bytes,
     )
 
 
@@ -208,7 +213,8 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
     """gRPC's own options: a taken port is an error, big messages are refused, quiet connections are probed."""
     return [
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", settings.maximum_message_bytes),
+        # What is too large is refused with details; this limit only bounds the memory that takes.
+        ("grpc.max_receive_message_length", settings.maximum_message_bytes * REFUSABLE_FACTOR),
         ("grpc.keepalive_time_ms", 60_000),
         ("grpc.keepalive_timeout_ms", 20_000),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),

@@ -21,8 +21,8 @@ class FieldViolation:
 class DeskmeshError(Exception):
     """A call failed.
 
-    `reason` is a value of `deskmesh.common.v1.ErrorReason` without its prefix, or the name of the gRPC code when the
-    failure happened before any service (no connection, for example). `retry_after_seconds` is None without a hint.
+    `reason` is a value of `deskmesh.common.v1.ErrorReason` without its prefix, also when no service was reached (no
+    connection, for example). `retry_after_seconds` is None without a hint.
     """
 
     code: grpc.StatusCode
@@ -99,6 +99,7 @@ BY_REASON: dict[str, type[DeskmeshError]] = {
     "CREDENTIALS_INVALID": CredentialsInvalid,
     "STALE_ETAG": StaleEtag,
     "REQUEST_ID_REUSED": RequestIdReused,
+    "REQUEST_TOO_LARGE": InvalidRequest,
 }
 BY_CODE: dict[grpc.StatusCode, type[DeskmeshError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
@@ -116,8 +117,28 @@ BY_CODE: dict[grpc.StatusCode, type[DeskmeshError]] = {
 }
 
 
+# What gRPC itself says of a call, on this side or the other, where no service had a word.
+WITHOUT_DETAILS: dict[grpc.StatusCode, str] = {
+    grpc.StatusCode.UNAVAILABLE: "DEPENDENCY_UNAVAILABLE",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
+    grpc.StatusCode.CANCELLED: "CANCELLED",
+    grpc.StatusCode.UNIMPLEMENTED: "METHOD_UNKNOWN",
+    grpc.StatusCode.UNAUTHENTICATED: "TOKEN_INVALID",
+    grpc.StatusCode.PERMISSION_DENIED: "WORKLOAD_NOT_ALLOWED",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "RATE_LIMITED",
+    grpc.StatusCode.INVALID_ARGUMENT: "INVALID_FIELD",
+}
+TOO_LARGE = "larger than max"
+
+
+def _reason_without_details(code: grpc.StatusCode, text: str) -> str:
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and TOO_LARGE in text:
+        return "REQUEST_TOO_LARGE"
+    return WITHOUT_DETAILS.get(code, "INTERNAL")
+
+
 def from_rpc_error(error: grpc.aio.AioRpcError, trace_id: str = "") -> DeskmeshError:
-    """Decode the details that every Deskmesh service attaches; a failure without them keeps its code as the reason.
+    """Decode the details that every Deskmesh service attaches; a failure without them gets a reason from its code.
 
     `trace_id` is the trace the call was sent with: what refuses a call before a service sees it cannot name the trace.
     """
@@ -126,7 +147,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, trace_id: str = "") -> DeskmeshE
     if status is None and code is grpc.StatusCode.INTERNAL:
         # Every service gives details; without them the stream was reset on the way, as when a process is killed.
         code = grpc.StatusCode.UNAVAILABLE
-    reason, message = code.name, error.details() or ""
+    reason, message = _reason_without_details(code, error.details() or ""), error.details() or ""
     retry_after: float | None = None
     violations: list[FieldViolation] = []
     metadata: dict[str, str] = {}

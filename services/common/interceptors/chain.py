@@ -22,6 +22,7 @@ from services.common.interceptors.errors import Draining, Failure, describe
 from services.common.interceptors.idempotency import idempotency_key
 from services.common.interceptors.identity import Identity
 from services.common.interceptors.telemetry import MethodTelemetry
+from services.common.interceptors.unknown import UnknownMethods
 from services.common.interceptors.validation import Validate, decoding
 from services.common.revocations import Revocation, subjects_of
 from services.common.telemetry import ServerMetrics
@@ -41,6 +42,8 @@ class Concerns:
     identity: Identity
     deadline: Deadline
     validate: Validate
+    # Of a request; gRPC's own limit must lie above it, for what gRPC refuses has no details.
+    maximum_message_bytes: int = 2 * 1024 * 1024
 
 
 class OpenStreams:
@@ -134,9 +137,14 @@ class ConcernedServer:
         self._server.add_registered_method_handlers(service, wrapped)
         self.service_names.append(service)
 
+    def refuse_unknown_methods(self) -> None:
+        """Answer for every name that nothing is registered under by now; gRPC would do so without details."""
+        self._server.add_generic_rpc_handlers((UnknownMethods(),))
+
     def _wrap(self, rule: Rule, handler: Any) -> Any:
         method = _Method(rule, self._concerns, self._streams)
-        coders = (decoding(handler.request_deserializer), handler.response_serializer)
+        decode = decoding(handler.request_deserializer, self._concerns.maximum_message_bytes)
+        coders = (decode, handler.response_serializer)
         if handler.unary_unary:
             return grpc.unary_unary_rpc_method_handler(method.unary(handler.unary_unary), *coders)
         if handler.stream_unary:

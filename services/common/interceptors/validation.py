@@ -8,7 +8,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from protovalidate import FieldPathElementPb, Validator, ViolationPb
 
-from services.common.errors import InvalidInput
+from services.common.errors import InvalidInput, RequestTooLarge
 
 Validate = Callable[[Any], None]
 Decode = Callable[[bytes], Message]
@@ -18,25 +18,26 @@ class Refused:
     """Stands for a request that must not be looked at. gRPC decodes before any concern runs, and what a decoder raises
     would reach the caller as it is."""
 
-    def __init__(self, message: str | None, violations: list[tuple[str, str]]) -> None:
-        self.message = message
-        self.violations = violations
+    def __init__(self, error: InvalidInput) -> None:
+        self.error = error
 
 
-def decoding(deserialize: Decode) -> Callable[[bytes], Message | Refused]:
-    """The generated decoder, but for Refused in place of an exception.
+def decoding(deserialize: Decode, maximum_bytes: int) -> Callable[[bytes], Message | Refused]:
+    """The generated decoder, but for Refused in place of an exception, and of a request above `maximum_bytes`.
 
     One rule holds for every string and stands in no proto: no null characters, which Postgres cannot keep.
     """
 
     def decode(payload: bytes) -> Message | Refused:
+        if len(payload) > maximum_bytes:
+            return Refused(RequestTooLarge(maximum_bytes))
         try:
             message = deserialize(payload)
         except DecodeError:
-            return Refused("The request is no message of this method.", [])
+            return Refused(InvalidInput("The request is no message of this method."))
         # Few messages have a zero byte anywhere, so hardly any is walked through.
         if b"\0" in payload and (paths := list(_null_characters(message))):
-            return Refused(None, [(path, "must not contain null characters") for path in paths])
+            return Refused(InvalidInput(violations=[(path, "must not contain null characters") for path in paths]))
         return message
 
     return decode
@@ -48,7 +49,7 @@ def validation(validator: Validator) -> Validate:
 
     def validate(message: Message | Refused) -> None:
         if type(message) is Refused:
-            raise InvalidInput(message.message, violations=message.violations)
+            raise message.error
         if violations := collect(message):
             raise InvalidInput(violations=[_pair(violation.proto) for violation in violations])
 

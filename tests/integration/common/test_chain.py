@@ -171,7 +171,11 @@ async def test_an_invalid_request_names_its_fields(served: Served) -> None:
 async def test_a_request_that_is_too_big_or_no_message_is_refused(served: Served) -> None:
     async with refused() as refusal:
         await served.stub().Echo(EchoRequest(text="x" * (3 << 20)), metadata=served.agent())
-    assert refusal.error.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_TOO_LARGE")
+    assert refusal.error.metadata["limit_bytes"] == str(2 << 20)
+    async with refused() as refusal:
+        await served.stub().Echo(EchoRequest(text="x" * (9 << 20)), metadata=served.agent())
+    assert refusal.error.code is grpc.StatusCode.RESOURCE_EXHAUSTED, "so large that it is not even read"
     raw: Any = served.service.channel("edge").unary_unary("/deskmesh.testing.v1.EchoService/Echo")
     async with refused() as refusal:
         await raw(b"\xff\xff\xff", metadata=served.agent())
@@ -180,10 +184,21 @@ async def test_a_request_that_is_too_big_or_no_message_is_refused(served: Served
     async with refused() as refusal:
         await served.stub().Echo(EchoRequest(text="a\0b"), metadata=served.agent())
     assert refusal.error.violations == [("text", "must not contain null characters")]
-    unknown: Any = served.service.channel("edge").unary_unary("/deskmesh.testing.v1.EchoService/Nothing")
-    async with refused() as refusal:
-        await unknown(b"", metadata=served.agent())
-    assert refusal.error.code is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("path", ["/deskmesh.testing.v1.EchoService/Nothing", "/no.such.Service/Call", "/nonsense"])
+async def test_an_unknown_method_is_refused_like_everything_else(served: Served, path: str) -> None:
+    channel: Any = served.service.channel("edge")
+    metadata = (("traceparent", TRACEPARENT),)
+    unary, stream = (
+        channel.unary_unary(path)(b"", metadata=metadata),
+        channel.unary_stream(path)(b"", metadata=metadata),
+    )
+    for call in (unary, stream.read()):
+        async with refused() as refusal:
+            await call
+        assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN")
+        assert refusal.error.metadata["trace_id"] == TRACEPARENT[3:35]
 
 
 async def test_the_request_id_and_a_fingerprint_reach_the_servicer(served: Served) -> None:

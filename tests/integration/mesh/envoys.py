@@ -120,7 +120,10 @@ async def eventually(condition: Any, what: str, seconds: float = START_SECONDS) 
 
 
 class Recorder(grpc.GenericRpcHandler):
-    """Answers every RPC with the metadata it came with, as JSON, and the name of the server."""
+    """Answers every RPC with the metadata it came with, as JSON, and the name of the server.
+
+    The header `x-wait` asks for that many seconds of patience first.
+    """
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -132,6 +135,7 @@ class Recorder(grpc.GenericRpcHandler):
 
     async def _answer(self, _request: bytes, context: Any) -> bytes:
         metadata = {key: str(value) for key, value in context.invocation_metadata()}
+        await asyncio.sleep(float(metadata.get("x-wait", 0)))
         return json.dumps({"server": self._name, "metadata": metadata}).encode()
 
 

@@ -1,12 +1,15 @@
 """The edge: what it lets in, what it refuses and how, and what it hides from the services."""
 
 import asyncio
+import base64
 import ssl
 import subprocess
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
+import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
@@ -48,8 +51,13 @@ class Edge:
         status = status_pb2.Status.FromString(trailers["grpc-status-details-bin"])
         assert status.code == caught.value.code().value[0]
         assert status.message == caught.value.details()
-        info = error_details_pb2.ErrorInfo()
-        return caught.value.code(), info.reason if status.details and status.details[0].Unpack(info) else ""
+        return caught.value.code(), reason_in(trailers["grpc-status-details-bin"])
+
+
+def reason_in(details: bytes) -> str:
+    """The reason in what `grpc-status-details-bin` holds; empty without any."""
+    status, info = status_pb2.Status.FromString(details), error_details_pb2.ErrorInfo()
+    return info.reason if status.details and status.details[0].Unpack(info) else ""
 
 
 @pytest_asyncio.fixture(scope="module")
@@ -135,12 +143,41 @@ async def test_internal_and_unknown_calls_are_not_open_to_the_outside(edge: Edge
         "WORKLOAD_NOT_ALLOWED",
     )
     unknown = "/deskmesh.auth.v1.AuthService/Nothing"
-    assert await edge.refusal(unknown, authorization=token) == (grpc.StatusCode.UNIMPLEMENTED, "")
+    assert await edge.refusal(unknown, authorization=token) == (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN")
 
 
 async def test_an_oversized_request_is_refused_before_the_service(edge: Edge) -> None:
     payload = bytes(edge.ground.topology.max_request_bytes + 1)
-    assert await edge.refusal(SIGN_IN, payload=payload) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert await edge.refusal(SIGN_IN, payload=payload) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_TOO_LARGE")
+
+
+async def test_a_deadline_that_passes_on_the_way_is_told(edge: Edge) -> None:
+    """Over HTTP/1.1, because a gRPC client would end the call by itself."""
+    trusted = ssl.create_default_context(cafile=str(edge.ground.folder / "pki" / "ca.crt"))
+    headers = {"content-type": "application/grpc", "te": "trailers", "grpc-timeout": "200m", "x-wait": "5"}
+    url = f"https://localhost:{edge.ground.topology.edge_port}{SIGN_IN}"
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(url, data=bytes(5), headers=headers, ssl=trusted) as reply,
+    ):
+        assert reply.headers["grpc-status"] == str(grpc.StatusCode.DEADLINE_EXCEEDED.value[0])
+        assert reason_in(base64.b64decode(reply.headers["grpc-status-details-bin"] + "==")) == "DEADLINE_EXCEEDED"
+
+
+async def test_a_service_that_is_away_is_told_as_such() -> None:
+    folder = new_folder()
+    ground, tokens = Ground.make(folder), TokenIssuer()
+    jwks = await tokens.serve(ground.topology.run / "auth.ops.sock")
+    async with AsyncExitStack() as service:
+        await service.enter_async_context(recorder("auth", ground.topology.upstreams[0].port, ground, "auth"))
+        async with ground.envoy("edge", METHODS):
+            edge = Edge(ground, tokens)
+            assert (await call(edge.channel, SIGN_IN))["server"] == "auth"
+            await service.aclose()
+            assert await edge.refusal(SIGN_IN) == (grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE")
+            await edge.channel.close()
+    await jwks.cleanup()
+    remove_folder(folder)
 
 
 async def test_a_service_with_another_identity_is_not_trusted() -> None:

@@ -262,6 +262,31 @@ async def test_a_broken_turn_is_joined_again_without_repeating_pieces() -> None:
     assert len({request.request_id for request, _ in scripted.calls}) == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "text", "reason", "kind"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "failed to connect", "DEPENDENCY_UNAVAILABLE", errors.Unavailable),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", "DEADLINE_EXCEEDED", errors.TimedOut),
+        (grpc.StatusCode.CANCELLED, "Locally cancelled", "CANCELLED", errors.Cancelled),
+        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", "METHOD_UNKNOWN", errors.DeskmeshError),
+        (
+            grpc.StatusCode.RESOURCE_EXHAUSTED,
+            "SERVER: Received message larger than max (5 vs. 4)",
+            "REQUEST_TOO_LARGE",
+            errors.InvalidRequest,
+        ),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "overload", "RATE_LIMITED", errors.Busy),
+        (grpc.StatusCode.UNKNOWN, "?", "INTERNAL", errors.DeskmeshError),
+    ],
+)
+def test_what_grpc_says_itself_has_a_reason_too(
+    code: grpc.StatusCode, text: str, reason: str, kind: type[errors.DeskmeshError]
+) -> None:
+    nothing = grpc.aio.Metadata()
+    error = errors.from_rpc_error(grpc.aio.AioRpcError(code, nothing, nothing, text), "t" * 32)
+    assert (type(error), error.reason, error.trace_id) == (kind, reason, "t" * 32)
+
+
 async def test_a_reset_stream_is_told_as_unavailable() -> None:
     """A failure without details comes from the way, not from a service."""
     metadata = grpc.aio.Metadata()
