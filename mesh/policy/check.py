@@ -8,7 +8,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from mesh.policy.table import Idempotency, MissingRule, RateClass, Rule, rule_of, services
 
 WORKLOADS = frozenset(
-    {"edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "inference", "laptop"}
+    {"edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "gateway", "inference", "laptop"}
 )
 
 
