@@ -70,6 +70,7 @@ class StatePaths:
         self.postgres = home / "postgres"
         self.valkey = home / "valkey"
         self.secrets = home / "secrets"
+        self.mail = home / "mail"
         self.envoy = home / "envoy"
         self.eds = home / "envoy" / "eds"
         self.ray = home / "ray"
@@ -114,6 +115,6 @@ class StatePaths:
         self.home.mkdir(mode=0o755, parents=True, exist_ok=True)
         for public in (self.run, self.envoy, self.eds, self.logs, self.traces, self.ray):
             public.mkdir(mode=0o755, exist_ok=True)
-        for private in (self.pki, self.valkey, self.secrets, self.logs, self.traces):
+        for private in (self.pki, self.valkey, self.secrets, self.mail, self.logs, self.traces):
             private.mkdir(mode=0o700, exist_ok=True)
             private.chmod(0o700)

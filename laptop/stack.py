@@ -150,6 +150,10 @@ def _common_environment(settings: StackSettings) -> dict[str, str]:
         "DESKMESH_REPLICA_PORT": str(settings.replica_port),
         "DESKMESH_INFERENCE_ADDRESS": f"127.0.0.1:{inference}",
         "DESKMESH_SECRETS_FOLDER": str(settings.paths.secrets),
+        "DESKMESH_MAIL_FOLDER": str(settings.paths.mail),
+        "DESKMESH_PUBLIC_URL": f"https://localhost:{settings.edge_port}",
+        # Everybody on a laptop comes from one address.
+        "DESKMESH_SIGN_UPS_PER_HOUR": "1000",
         **{
             f"DESKMESH_{name.upper()}_ADDRESS": f"127.0.0.1:{settings.base_port + offset}"
             for name, offset in SERVICES.items()

@@ -6,25 +6,37 @@ from datetime import timedelta
 from aiohttp import web
 
 from deskmesh.auth.v1 import (
+    account_service_pb2_grpc,
     audit_service_pb2_grpc,
     auth_service_pb2_grpc,
     organization_service_pb2_grpc,
     role_service_pb2_grpc,
+    signing_key_service_pb2_grpc,
 )
+from services.auth.account_ports import Mailer
 from services.auth.adapters.attempts import ValkeyAttempts
+from services.auth.adapters.limits import ValkeyAllowances
 from services.auth.adapters.passwords import ArgonPasswords
+from services.auth.adapters.revocations import ValkeyAnnouncer, answer
 from services.auth.adapters.roles import permission_catalogue
 from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
 from services.auth.adapters.sql import SqlWorkFactory
 from services.auth.servicer import AuthServicer, OrganizationServicer
+from services.auth.servicers.accounts import AccountServicer, SigningKeyServicer
 from services.auth.servicers.audit import AuditServicer
 from services.auth.servicers.origin import WithOrigin
 from services.auth.servicers.roles import RoleServicer
 from services.auth.settings import AuthSettings
+from services.auth.usecases.accounts import Accounts
 from services.auth.usecases.audit import Audit
+from services.auth.usecases.mailroom import MailRoom
 from services.auth.usecases.members import Members
+from services.auth.usecases.opening import Openings
 from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
+from services.auth.usecases.signing_keys import SigningKeys
+from services.common import revocations
+from services.common.mail import FolderMailer, SmtpMailer
 from services.common.server import Platform, ServicerRegistration
 from services.common.tokens import JWKS_PATH
 
@@ -43,6 +55,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         return web.Response(body=ring.jwks(), content_type="application/jwk-set+json")
 
     platform.ops.add_route(JWKS_PATH, jwks)
+    work = SqlWorkFactory(platform.sessionmaker)
+    platform.ops.add_route(revocations.PATH, answer(work, platform.clock))
     passwords = stack.enter_context(
         ArgonPasswords(
             memory_kib=settings.password_memory_kib,
@@ -51,25 +65,47 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             queue=settings.password_queue,
         )
     )
-    work = SqlWorkFactory(platform.sessionmaker)
-    sessions = Sessions(
-        work,
-        passwords,
+    openings = Openings(
         JwtAccessTokens(
             ring,
             issuer=settings.token_issuer,
             audience=settings.token_audience,
             lifetime_seconds=settings.access_token_seconds,
         ),
-        ValkeyAttempts(platform.redis),
         platform.clock,
         refresh_lifetime=timedelta(days=settings.refresh_token_days),
+        successor_key=sealer.derive("refresh-successor"),
     )
-    members = Members(work, passwords, platform.clock)
-    roles = Roles(work, platform.clock, permission_catalogue())
+    mailroom = await stack.enter_async_context(
+        MailRoom(work, mailer(settings), platform.clock, public_url=settings.public_url)
+    )
+    attempts, allowances = ValkeyAttempts(platform.redis), ValkeyAllowances(platform.redis)
+    announcer = ValkeyAnnouncer(platform.redis)
+    sessions = Sessions(
+        work,
+        passwords,
+        openings,
+        attempts,
+        allowances,
+        announcer,
+        mailroom.wake,
+        platform.clock,
+        sign_ups_per_hour=settings.sign_ups_per_hour,
+    )
+    accounts = Accounts(work, passwords, attempts, allowances, openings, announcer, mailroom.wake, platform.clock)
+    members = Members(work, passwords, announcer, platform.clock)
+    catalogue = permission_catalogue()
+    roles = Roles(work, platform.clock, catalogue)
     return [
         ServicerRegistration(
             auth_service_pb2_grpc.add_AuthServiceServicer_to_server, WithOrigin(AuthServicer(sessions))
+        ),
+        ServicerRegistration(
+            account_service_pb2_grpc.add_AccountServiceServicer_to_server, WithOrigin(AccountServicer(accounts))
+        ),
+        ServicerRegistration(
+            signing_key_service_pb2_grpc.add_SigningKeyServiceServicer_to_server,
+            WithOrigin(SigningKeyServicer(SigningKeys(ring, work, platform.clock))),
         ),
         ServicerRegistration(
             organization_service_pb2_grpc.add_OrganizationServiceServicer_to_server,
@@ -80,3 +116,10 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server, WithOrigin(AuditServicer(Audit(work)))
         ),
     ]
+
+
+def mailer(settings: AuthSettings) -> Mailer:
+    """Where letters go. Raises ValueError for a mail server that is not named well."""
+    if settings.smtp_url:
+        return SmtpMailer(settings.smtp_url, settings.mail_from)
+    return FolderMailer(settings.mail_folder or settings.secrets_folder.parent / "mail", settings.mail_from)

@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Self
 
-from services.auth.errors import LastOwner, OnlyOwners, PasswordWeak
-from services.auth.guessable import GUESSABLE_PASSWORDS
+from services.auth.errors import LastOwner, OnlyOwners
 from services.common.errors import InvalidInput
 from services.common.ids import new_id
 from services.common.permissions import permissions_of, singles
 
 REFRESH_TOKEN_BYTES = 32
-# A refresh token presented again this soon, before its successor was used, comes from callers that raced each other.
-RACE_WINDOW = timedelta(seconds=1)
+# A refresh token presented again this soon, before its successor was used, comes from callers that raced each other or
+# from one that did not get the answer: they all get the same successor.
+GRACE = timedelta(seconds=5)
 
 
 class Role(StrEnum):
@@ -145,6 +145,9 @@ class RefreshFamily:
     organization_id: str
     created_at: datetime
     revoked_at: datetime | None = None
+    # When the person last proved who they are, and by what, in the words of RFC 8176.
+    authenticated_at: datetime | None = None
+    methods: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,14 +161,14 @@ class StoredRefreshToken:
     successor_spent: bool = False
 
     def is_live(self, now: datetime) -> bool:
-        """True when it still buys a new pair."""
-        return self.spent_at is None and self.family.revoked_at is None and now < self.expires_at
+        """True when it still buys a new pair, which is the one it bought before if it was spent a moment ago."""
+        return self.family.revoked_at is None and now < self.expires_at
 
     def is_reuse(self, received_at: datetime) -> bool:
         """True when whoever presents it must have copied it: it was spent, and not in a race a moment ago."""
         if self.spent_at is None:
             return False
-        return self.successor_spent or received_at > self.spent_at + RACE_WINDOW
+        return self.successor_spent or received_at > self.spent_at + GRACE
 
 
 def new_refresh_token() -> str:
@@ -198,13 +201,3 @@ def may_change_owners(by: Sequence[str]) -> None:
     """Raises OnlyOwners unless an owner asks."""
     if Role.OWNER not in by:
         raise OnlyOwners
-
-
-def check_password(password: str, email: str, field: str = "password") -> None:
-    """Raises PasswordWeak for what attackers try first: well-known passwords, repetitions, the address itself."""
-    guess = unicodedata.normalize("NFKC", password).casefold()
-    address = normalize_email(email)
-    local_part = address.partition("@")[0]
-    easy = guess in GUESSABLE_PASSWORDS or len(set(guess)) <= 2 or guess in (address, local_part, local_part * 2)
-    if easy:
-        raise PasswordWeak(violations=[(field, "is too easy to guess")])

@@ -69,6 +69,13 @@ class PasswordWeak(InvalidInput):
     message = "This password is too easy to guess; choose another one."
 
 
+class MailLinkInvalid(PreconditionFailed):
+    """The token of a link is unknown, used or too old."""
+
+    reason = "MAIL_LINK_INVALID"
+    message = "This link is used or too old; ask for a new one."
+
+
 class LastOwner(PreconditionFailed):
     """An organization always keeps an owner."""
 

@@ -11,7 +11,8 @@ from deskmesh.auth.v1 import auth_service_pb2, organization_pb2, organization_se
 from services.auth.domain import Membership, Organization, Principal, Role, User
 from services.auth.mappings.roles import granter
 from services.auth.usecases.members import AddMember, Page
-from services.auth.usecases.sessions import SignedIn, SignIn, SignUp, TokenPair
+from services.auth.usecases.opening import SignedIn, TokenPair
+from services.auth.usecases.sessions import SignIn, SignUp
 from services.common.context import Caller, IdempotencyKey
 from services.common.permissions import permissions_of
 
@@ -19,13 +20,14 @@ _ROLE_TO_PROTO: Mapping[Role, Any] = {role: user_pb2.Role.Value(f"ROLE_{role.nam
 _ROLE_FROM_PROTO = {number: role for role, number in _ROLE_TO_PROTO.items()}
 
 
-def to_sign_up(request: auth_service_pb2.SignUpRequest) -> SignUp:
+def to_sign_up(request: auth_service_pb2.SignUpRequest, source: str) -> SignUp:
     founds = request.WhichOneof("membership") == "new_organization"
     return SignUp(
         email=request.email,
         password=request.password,
         display_name=request.display_name,
         slug=request.new_organization.slug if founds else request.join_organization_slug,
+        source=source,
         new_organization_name=request.new_organization.name if founds else None,
     )
 

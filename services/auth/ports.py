@@ -6,6 +6,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Protocol, Self
 
+from services.auth.account_ports import Accounts, Links, MailJobs, RevocationLog
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.roles import CustomRole
@@ -91,6 +92,9 @@ class RefreshTokens(Protocol):
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         """End every token of a family."""
 
+    async def revoke_user(self, user_id: str, *, at: datetime) -> None:
+        """End every sign-in of a person, in every organization."""
+
     async def revoke_member(self, organization_id: str, user_id: str, *, at: datetime) -> None:
         """End every sign-in of a person in an organization."""
 
@@ -165,6 +169,18 @@ class Work(Protocol):
     def roles(self) -> Roles: ...
 
     @property
+    def accounts(self) -> Accounts: ...
+
+    @property
+    def links(self) -> Links: ...
+
+    @property
+    def mail_jobs(self) -> MailJobs: ...
+
+    @property
+    def revocations(self) -> RevocationLog: ...
+
+    @property
     def audit(self) -> AuditLog: ...
 
     @property
@@ -212,8 +228,17 @@ class AccessToken:
 class AccessTokens(Protocol):
     """Signs."""
 
-    def issue(self, user_id: str, organization_id: str, roles: Sequence[str]) -> AccessToken:
-        """A new access token; single permissions may stand among the roles."""
+    def issue(
+        self,
+        user_id: str,
+        organization_id: str,
+        roles: Sequence[str],
+        *,
+        session_id: str = "",
+        authenticated_at: datetime | None = None,
+        methods: Sequence[str] = (),
+    ) -> AccessToken:
+        """A new access token; single permissions may stand among the roles. The rest is of the sign-in, if any."""
 
 
 class Attempts(Protocol):

@@ -25,7 +25,7 @@ class AuthServicer(auth_service_pb2_grpc.AuthServiceServicer):
         self._sessions = sessions
 
     async def SignUp(self, request: auth.SignUpRequest, context: Context) -> auth.SignUpResponse:
-        return mapping.sign_up_response(await self._sessions.sign_up(mapping.to_sign_up(request)))
+        return mapping.sign_up_response(await self._sessions.sign_up(mapping.to_sign_up(request, source_of(context))))
 
     async def SignIn(self, request: auth.SignInRequest, context: Context) -> auth.SignInResponse:
         command = mapping.to_sign_in(request, source_of(context))

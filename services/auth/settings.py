@@ -17,6 +17,15 @@ class AuthSettings(ServiceSettings):
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     signing_key_days: int = Field(default=30, ge=1)
 
+    # Where people reach the web app; links in letters begin with it, and passkeys belong to its host.
+    public_url: str = "https://localhost:8443"
+    # smtps://user:password@host:465, or smtp://host:587 with STARTTLS; without it letters go into the folder.
+    smtp_url: str = Field(default="", repr=False)
+    # Beside the secrets folder if unset.
+    mail_folder: Path | None = None
+    mail_from: str = "Deskmesh <no-reply@deskmesh.local>"
+    sign_ups_per_hour: int = Field(default=60, ge=1)
+
     # Argon2id as OWASP advises: 19 MiB, two passes, one lane; about 30 ms a password.
     password_memory_kib: int = Field(default=19 * 1024, ge=8)
     password_passes: int = Field(default=2, ge=1)

@@ -1,6 +1,21 @@
 """The tables of auth, in its own schema."""
 
-from sqlalchemy import Column, DateTime, ForeignKey, Index, LargeBinary, PrimaryKeyConstraint, String, Table, Text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    Text,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.common.db import idempotency_table, new_metadata
@@ -59,6 +74,8 @@ refresh_families = Table(
     Column("user_id", String, ForeignKey("users.id"), nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("revoked_at", DateTime(timezone=True)),
+    Column("authenticated_at", DateTime(timezone=True)),
+    Column("methods", ARRAY(Text), nullable=False, server_default="{}"),
     Index(None, "organization_id", "user_id"),
 )
 
@@ -82,6 +99,43 @@ signing_keys = Table(
     Column("id", String, primary_key=True),
     Column("sealed_private_key", LargeBinary, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+)
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("user_id", String, ForeignKey("users.id"), primary_key=True),
+    Column("email_verified_at", DateTime(timezone=True)),
+    Column("password_alone", Boolean, nullable=False),
+)
+
+mail_links = Table(
+    "mail_links",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("user_id", String, ForeignKey("users.id"), nullable=False, index=True),
+    Column("purpose", String, nullable=False),
+    Column("email", String, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False),
+)
+
+mail_jobs = Table(
+    "mail_jobs",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("letter", String, nullable=False),
+    Column("email", String, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False, index=True),
+    Column("attempts", Integer, nullable=False),
+)
+
+revocations = Table(
+    "revocations",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subject", String, nullable=False),
+    Column("not_before", Double, nullable=False),
+    Column("revoked_at", DateTime(timezone=True), nullable=False, index=True),
 )
 
 # Append-only: the service's role may add and read rows, and nothing else.

@@ -178,7 +178,7 @@ TABLE = [
                 request_id=request_id(),
                 email="a@example.org",
                 display_name="A",
-                password="long enough 1",
+                password="long enough to be one",
                 roles=[user_pb2.ROLE_OWNER],
             )
         ),
@@ -189,7 +189,10 @@ TABLE = [
         "wrong e-mail address",
         lambda c: c.auth.SignUp(
             auth_service_pb2.SignUpRequest(
-                email="not an address", password="long enough 1", display_name="A", join_organization_slug="fernwick"
+                email="not an address",
+                password="long enough to be one",
+                display_name="A",
+                join_organization_slug="fernwick",
             )
         ),
         "INVALID_FIELD",

@@ -5,11 +5,17 @@ from many places only makes each place that keeps failing wait sooner; from a pl
 """
 
 import hashlib
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 
 import redis.asyncio
+import redis.exceptions
 
+from services.auth.adapters.limits import LocalCounters
 from services.auth.errors import TooManyAttempts
+
+logger = logging.getLogger(__name__)
 
 # Counts up three windows at once and says how many seconds to wait, or 0 to go on. An attempt that must wait is not
 # counted, so that trying again too early does not make the wait longer.
@@ -55,18 +61,29 @@ class ValkeyAttempts:
 
     def __init__(self, store: redis.asyncio.Redis, limits: Limits | None = None) -> None:
         self._limits = limits or Limits()
+        self._local = LocalCounters()
         self._begin = store.register_script(_BEGIN)
         self._succeeded = store.register_script(_SUCCEEDED)
 
     async def begin(self, email: str, source: str) -> None:
         limits = self._limits
         arguments = (limits.window_seconds, limits.pair, limits.place, limits.attack, limits.pair_under_attack)
-        wait = int(await self._begin(keys=_keys(email, source), args=arguments))
+        keys = _keys(email, source)
+        try:
+            wait = float(await self._begin(keys=keys, args=arguments))
+        except (redis.exceptions.RedisError, OSError):
+            # Signing in goes on while Valkey is down, with the strict limits, counted by this process alone.
+            logger.warning("failed sign-ins are counted by each process for itself", exc_info=True)
+            wait = self._local.take(keys[0], limits.pair_under_attack, limits.window_seconds)
+            wait = wait or self._local.take(keys[1], limits.place, limits.window_seconds)
         if wait > 0:
-            raise TooManyAttempts(retry_after_seconds=float(wait))
+            raise TooManyAttempts(retry_after_seconds=wait)
 
     async def succeeded(self, email: str, source: str) -> None:
-        await self._succeeded(keys=_keys(email, source))
+        keys = _keys(email, source)
+        self._local.give_back(keys[0])
+        with suppress(redis.exceptions.RedisError, OSError):
+            await self._succeeded(keys=keys)
 
 
 def _keys(email: str, source: str) -> list[str]:

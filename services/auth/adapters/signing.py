@@ -19,14 +19,16 @@ from pathlib import Path
 
 import jwt
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.auth import tables
 from services.auth.ports import AccessToken
+from services.auth.usecases.signing_keys import PublishedKey
 from services.common.clock import Clock
 from services.common.db import SqlUnitOfWork
 from services.common.ids import new_id
@@ -60,7 +62,12 @@ class Sealer:
     """Encrypts private keys with a key of 32 bytes that lives in a file only this user reads."""
 
     def __init__(self, file: Path) -> None:
-        self._cipher = AESGCM(_read_or_make(file))
+        self._key = _read_or_make(file)
+        self._cipher = AESGCM(self._key)
+
+    def derive(self, purpose: str) -> bytes:
+        """Another secret of 32 bytes, the same each time; one tells nothing of another."""
+        return HKDF(hashes.SHA256(), 32, salt=None, info=purpose.encode()).derive(self._key)
 
     def seal(self, key_id: str, key: Ed25519PrivateKey) -> bytes:
         nonce = os.urandom(NONCE_BYTES)
@@ -119,6 +126,25 @@ class KeyRing:
         known = [key for key in self._keys if now - key.created_at >= PUBLISHED_AHEAD]
         return known[-1] if known else self._keys[0]
 
+    def published(self) -> Sequence[PublishedKey]:
+        """The published keys, oldest first."""
+        signing = self.current().id
+        first = self._keys[0].id
+        return [
+            PublishedKey(
+                key.id,
+                key.created_at,
+                # The very first key has nobody to wait for.
+                key.created_at if key.id == first else key.created_at + PUBLISHED_AHEAD,
+                key.id == signing,
+            )
+            for key in self._keys
+        ]
+
+    async def rotate(self) -> None:
+        """Make and publish a new key now."""
+        await self.refresh(rotate=True)
+
     def jwks(self) -> bytes:
         """All public keys as a JWK set."""
         return json.dumps({"keys": [key.jwk() for key in self._keys]}).encode()
@@ -175,9 +201,19 @@ class JwtAccessTokens:
         self._audience = audience
         self._lifetime_seconds = lifetime_seconds
 
-    def issue(self, user_id: str, organization_id: str, roles: Sequence[str]) -> AccessToken:
-        now = int(time.time())
-        claims = {
+    def issue(
+        self,
+        user_id: str,
+        organization_id: str,
+        roles: Sequence[str],
+        *,
+        session_id: str = "",
+        authenticated_at: datetime | None = None,
+        methods: Sequence[str] = (),
+    ) -> AccessToken:
+        # With its fraction, so that it can be told from a revocation of the same second.
+        now = time.time()
+        claims: dict[str, object] = {
             "iss": self._issuer,
             "aud": self._audience,
             "sub": user_id,
@@ -185,8 +221,13 @@ class JwtAccessTokens:
             "roles": [str(role) for role in roles],
             "jti": new_id("tok"),
             "iat": now,
-            "exp": now + self._lifetime_seconds,
+            "exp": int(now) + self._lifetime_seconds,
         }
+        if session_id:
+            claims["sid"] = session_id
+        if authenticated_at is not None:
+            claims["auth_time"] = int(authenticated_at.timestamp())
+            claims["amr"] = list(methods)
         key = self._ring.current()
         value = jwt.encode(claims, key.private_key, algorithm=ALGORITHM, headers={"kid": key.id})
         return AccessToken(value, self._lifetime_seconds)

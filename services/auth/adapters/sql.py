@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.auth import tables
+from services.auth.adapters.accounts import SqlAccounts, SqlLinks, SqlMailJobs, SqlRevocationLog
 from services.auth.adapters.audit import SqlAuditLog
 from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
@@ -187,6 +188,8 @@ class SqlRefreshTokens:
             "organization_id": family.organization_id,
             "user_id": family.user_id,
             "created_at": family.created_at,
+            "authenticated_at": family.authenticated_at,
+            "methods": list(family.methods),
         }
         await self._session.execute(insert(tables.refresh_families).values(values))
         await self._add(family, token_hash, expires_at)
@@ -206,7 +209,13 @@ class SqlRefreshTokens:
         return StoredRefreshToken(
             hash=token_hash,
             family=RefreshFamily(
-                family.id, family.user_id, family.organization_id, family.created_at, family.revoked_at
+                family.id,
+                family.user_id,
+                family.organization_id,
+                family.created_at,
+                family.revoked_at,
+                family.authenticated_at,
+                tuple(family.methods),
             ),
             expires_at=row.expires_at,
             spent_at=row.spent_at,
@@ -224,6 +233,11 @@ class SqlRefreshTokens:
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         families = tables.refresh_families
         chosen = update(families).where(families.c.id == family_id, families.c.revoked_at.is_(None))
+        await self._session.execute(chosen.values(revoked_at=at))
+
+    async def revoke_user(self, user_id: str, *, at: datetime) -> None:
+        families = tables.refresh_families
+        chosen = update(families).where(families.c.user_id == user_id, families.c.revoked_at.is_(None))
         await self._session.execute(chosen.values(revoked_at=at))
 
     async def revoke_member(self, organization_id: str, user_id: str, *, at: datetime) -> None:
@@ -253,6 +267,10 @@ class SqlWork(SqlUnitOfWork):
     memberships: SqlMemberships
     refresh_tokens: SqlRefreshTokens
     roles: SqlRoles
+    accounts: SqlAccounts
+    links: SqlLinks
+    mail_jobs: SqlMailJobs
+    revocations: SqlRevocationLog
     audit: SqlAuditLog
     requests: IdempotencyRecords
 
@@ -262,6 +280,10 @@ class SqlWork(SqlUnitOfWork):
         self.memberships = SqlMemberships(session)
         self.refresh_tokens = SqlRefreshTokens(session)
         self.roles = SqlRoles(session, self.organization_id)
+        self.accounts = SqlAccounts(session)
+        self.links = SqlLinks(session)
+        self.mail_jobs = SqlMailJobs(session)
+        self.revocations = SqlRevocationLog(session)
         self.audit = SqlAuditLog(session)
         self.requests = IdempotencyRecords(session, self.organization_id, tables.idempotency_records)
 

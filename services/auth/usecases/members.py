@@ -1,11 +1,16 @@
 """The people of one organization."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from services.auth.account_ports import Announcer
+from services.auth.accounts import Letter, MailJob
 from services.auth.audit import AuditEvent, EventType
-from services.auth.domain import Membership, Role, User, check_password, may_change_owners, ordered
+from services.auth.domain import Membership, Role, User, may_change_owners, ordered
 from services.auth.errors import UserNotFound
+from services.auth.passwords import check_password
 from services.auth.ports import Passwords, Work, WorkFactory
 from services.auth.roles import Granter
 from services.common import pagination
@@ -13,6 +18,7 @@ from services.common.clock import Clock
 from services.common.context import IdempotencyKey
 from services.common.pagination import Filters, InvalidPageToken
 from services.common.permissions import permissions_of
+from services.common.revocations import Revocation, membership_subject
 
 DEFAULT_PAGE_SIZE = 50
 
@@ -42,9 +48,10 @@ class AddMember:
 class Members:
     """Who belongs to an organization, and as what. `by` is who asks."""
 
-    def __init__(self, work: WorkFactory, passwords: Passwords, clock: Clock) -> None:
+    def __init__(self, work: WorkFactory, passwords: Passwords, announcer: Announcer, clock: Clock) -> None:
         self._work = work
         self._passwords = passwords
+        self._announcer = announcer
         self._clock = clock
 
     async def list(self, organization_id: str, role: Role | None, page_size: int, page_token: str) -> Page:
@@ -70,7 +77,7 @@ class Members:
 
     async def add(self, command: AddMember) -> Membership:
         """Raises PasswordWeak, EmailTaken, OnlyOwners, RoleNotFound, PermissionNotHeld or RequestIdReused."""
-        check_password(command.password, command.email)
+        await asyncio.to_thread(check_password, command.password, command.email, command.display_name)
         if Role.OWNER in command.roles:
             may_change_owners(command.by.roles)
         password_hash = await self._passwords.hash(command.password)
@@ -91,6 +98,7 @@ class Members:
             command.by.may_grant(permissions_of(membership.grants))
             await work.users.add(user)
             await work.memberships.add(membership)
+            await work.mail_jobs.add(MailJob.new(Letter.VERIFY_EMAIL, user.email, at=now))
             details = {"roles": _names(membership)}
             await work.audit.add(
                 AuditEvent.of(
@@ -115,6 +123,7 @@ class Members:
             changed = membership.with_roles(roles, custom, by=by.roles, other_owners=others)
             by.may_grant(permissions_of(changed.grants) - permissions_of(membership.grants))
             await work.memberships.set_roles(changed)
+            outdated = await _end_access(work, organization_id, user_id, self._clock())
             details = {"before": _names(membership), "after": _names(changed)}
             await work.audit.add(
                 AuditEvent.of(
@@ -126,6 +135,7 @@ class Members:
                 )
             )
             await work.commit()
+        await self._announcer.announce([outdated])
         return changed
 
     async def remove(self, organization_id: str, user_id: str, by: Granter) -> None:
@@ -136,9 +146,11 @@ class Members:
             now = self._clock()
             await work.refresh_tokens.revoke_member(organization_id, user_id, at=now)
             await work.memberships.remove(organization_id, user_id)
+            ended = await _end_access(work, organization_id, user_id, now)
             removed = AuditEvent.of(EventType.MEMBER_REMOVED, organization_id, at=now, subject_id=user_id)
             await work.audit.add(removed)
             await work.commit()
+        await self._announcer.announce([ended])
 
     async def _locked(self, work: Work, organization_id: str, user_id: str) -> tuple[Membership, int]:
         """The membership and how many others own the organization, both fixed until the work ends."""
@@ -151,6 +163,13 @@ class Members:
 async def custom_permissions(work: Work, role_ids: Sequence[str]) -> dict[str, frozenset[str]]:
     """What each of these custom roles holds. Raises RoleNotFound."""
     return {role_id: (await work.roles.get(role_id)).permissions for role_id in role_ids}
+
+
+async def _end_access(work: Work, organization_id: str, user_id: str, at: datetime) -> Revocation:
+    """End the access tokens that say what somebody was; returns what to announce once it is committed."""
+    ended = Revocation(membership_subject(organization_id, user_id), at.timestamp())
+    await work.revocations.add(ended, at=at)
+    return ended
 
 
 def _names(membership: Membership) -> str:

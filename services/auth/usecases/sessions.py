@@ -1,9 +1,12 @@
 """Signing up, in and out, and renewing: everything that ends in a pair of tokens or ends one."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from services.auth.account_ports import Allowances, Announcer
+from services.auth.accounts import Account, Letter, MailJob
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import (
     Membership,
@@ -12,25 +15,26 @@ from services.auth.domain import (
     RefreshFamily,
     Role,
     User,
-    check_password,
     hash_refresh_token,
-    new_refresh_token,
     normalize_email,
 )
 from services.auth.errors import CredentialsInvalid, EmailTaken, OrganizationNotFound, RefreshTokenInvalid
-from services.auth.ports import AccessToken, AccessTokens, Attempts, Passwords, Work, WorkFactory
+from services.auth.passwords import check_password
+from services.auth.ports import Attempts, Passwords, Work, WorkFactory
+from services.auth.usecases.opening import PASSWORD, Openings, SignedIn, TokenPair
 from services.common.clock import Clock
-from services.common.ids import new_id
+from services.common.revocations import Revocation
 
 
 @dataclass(frozen=True, slots=True)
 class SignUp:
-    """A new person, who joins an organization by its slug or founds the one named."""
+    """A new person, who joins an organization by its slug or founds the one named; `source` is the client's address."""
 
     email: str
     password: str
     display_name: str
     slug: str
+    source: str
     new_organization_name: str | None = None
 
 
@@ -44,23 +48,6 @@ class SignIn:
     source: str
 
 
-@dataclass(frozen=True, slots=True)
-class TokenPair:
-    """Proof of who somebody is; lifetimes in seconds."""
-
-    access: AccessToken
-    refresh: str
-    refresh_lifetime_seconds: int
-
-
-@dataclass(frozen=True, slots=True)
-class SignedIn:
-    """A person and the proof."""
-
-    principal: Principal
-    tokens: TokenPair
-
-
 class Sessions:
     """The sign-ins of people."""
 
@@ -68,22 +55,30 @@ class Sessions:
         self,
         work: WorkFactory,
         passwords: Passwords,
-        access_tokens: AccessTokens,
+        openings: Openings,
         attempts: Attempts,
+        allowances: Allowances,
+        announcer: Announcer,
+        wake: Callable[[], None],
         clock: Clock,
         *,
-        refresh_lifetime: timedelta,
+        sign_ups_per_hour: int,
     ) -> None:
         self._work = work
         self._passwords = passwords
-        self._access_tokens = access_tokens
+        self._openings = openings
         self._attempts = attempts
+        self._allowances = allowances
+        self._announcer = announcer
+        self._wake = wake
         self._clock = clock
-        self._refresh_lifetime = refresh_lifetime
+        self._sign_ups_per_hour = sign_ups_per_hour
 
     async def sign_up(self, command: SignUp) -> SignedIn:
-        """Raises PasswordWeak, EmailTaken, SlugTaken or OrganizationNotFound."""
-        check_password(command.password, command.email)
+        """Raises PasswordWeak, EmailTaken, SlugTaken, OrganizationNotFound or TooManyAttempts."""
+        await asyncio.to_thread(check_password, command.password, command.email, command.display_name)
+        # A taken address is told, so trying out addresses is as slow as signing up.
+        await self._allowances.take("sign-up", command.source, self._sign_ups_per_hour, timedelta(hours=1))
         # Hashing takes long; the address may be taken meanwhile, which adding the user then tells.
         async with self._work.system() as work:
             if await work.users.find_by_email(normalize_email(command.email)):
@@ -99,8 +94,11 @@ class Sessions:
                 founded = AuditEvent.of(EventType.ORGANIZATION_CREATED, organization.id, at=now, actor_id=user.id)
                 await work.audit.add(founded)
             await work.audit.add(AuditEvent.of(EventType.SIGN_UP, organization.id, at=now, actor_id=user.id))
-            signed_in = await self._begin(work, Principal(user, organization, (role,)))
+            await work.accounts.put(Account(user.id))
+            await work.mail_jobs.add(MailJob.new(Letter.VERIFY_EMAIL, user.email, at=now))
+            signed_in = await self._openings.begin(work, Principal(user, organization, (role,)), (PASSWORD,))
             await work.commit()
+        self._wake()
         return signed_in
 
     async def sign_in(self, command: SignIn) -> SignedIn:
@@ -121,7 +119,7 @@ class Sessions:
                 await work.users.set_password_hash(user.id, new_hash)
             entered = AuditEvent.of(EventType.SIGN_IN, principal.organization.id, at=self._clock(), actor_id=user.id)
             await work.audit.add(entered)
-            signed_in = await self._begin(work, principal)
+            signed_in = await self._openings.begin(work, principal, (PASSWORD,))
             await work.commit()
         await self._attempts.succeeded(email, command.source)
         return signed_in
@@ -129,36 +127,40 @@ class Sessions:
     async def refresh(self, token: str) -> TokenPair:
         """Spend a refresh token for a new pair. Raises RefreshTokenInvalid; a reused one ends its whole family."""
         received_at = self._clock()
-        successor = new_refresh_token()
         async with self._work.system() as work:
             stored = await work.refresh_tokens.find_locked(hash_refresh_token(token))
             if stored is None:
                 raise RefreshTokenInvalid
-            now = self._clock()
+            family, now = stored.family, self._clock()
             if stored.is_reuse(received_at):
-                await work.refresh_tokens.revoke_family(stored.family.id, at=now)
-                await work.audit.add(_family_event(EventType.REFRESH_REUSED, stored.family, now))
-                await work.commit()
-            if not stored.is_live(now):
+                if family.revoked_at is None:
+                    await self._end(work, family, EventType.REFRESH_REUSED, now)
                 raise RefreshTokenInvalid
-            family = stored.family
             membership = await work.memberships.find(family.organization_id, family.user_id)
-            if membership is None:
+            if membership is None or not stored.is_live(now):
                 raise RefreshTokenInvalid
-            expires_at = now + self._refresh_lifetime
-            await work.refresh_tokens.spend(stored, hash_refresh_token(successor), expires_at, at=now)
-            await work.commit()
-        return self._pair(family.user_id, family.organization_id, membership.grants, successor)
+            successor = self._openings.successor_of(token)
+            if stored.spent_at is None:
+                expires_at = now + self._openings.refresh_lifetime
+                await work.refresh_tokens.spend(stored, hash_refresh_token(successor), expires_at, at=now)
+                await work.commit()
+        return self._openings.pair(family, membership.grants, successor)
 
     async def sign_out(self, token: str) -> None:
         """End the family of a refresh token; an unknown one is none to end."""
         async with self._work.system() as work:
             stored = await work.refresh_tokens.find_locked(hash_refresh_token(token))
             if stored is not None and stored.family.revoked_at is None:
-                now = self._clock()
-                await work.refresh_tokens.revoke_family(stored.family.id, at=now)
-                await work.audit.add(_family_event(EventType.SIGN_OUT, stored.family, now))
-                await work.commit()
+                await self._end(work, stored.family, EventType.SIGN_OUT, self._clock())
+
+    async def _end(self, work: Work, family: RefreshFamily, why: EventType, at: datetime) -> None:
+        """End a family, its access tokens included, and commit."""
+        ended = Revocation(family.id, at.timestamp())
+        await work.refresh_tokens.revoke_family(family.id, at=at)
+        await work.revocations.add(ended, at=at)
+        await work.audit.add(_family_event(why, family, at))
+        await work.commit()
+        await self._announcer.announce([ended])
 
     async def who_am_i(
         self, organization_id: str, user_id: str, roles: Sequence[Role], permissions: frozenset[str]
@@ -208,17 +210,6 @@ class Sessions:
         if membership is None:
             raise CredentialsInvalid
         return membership
-
-    async def _begin(self, work: Work, principal: Principal) -> SignedIn:
-        now = self._clock()
-        token = new_refresh_token()
-        family = RefreshFamily(new_id("rff"), principal.user.id, principal.organization.id, now)
-        await work.refresh_tokens.begin(family, hash_refresh_token(token), now + self._refresh_lifetime)
-        return SignedIn(principal, self._pair(family.user_id, family.organization_id, principal.grants, token))
-
-    def _pair(self, user_id: str, organization_id: str, roles: Sequence[str], refresh: str) -> TokenPair:
-        access = self._access_tokens.issue(user_id, organization_id, roles)
-        return TokenPair(access, refresh, int(self._refresh_lifetime.total_seconds()))
 
 
 def _family_event(kind: EventType, family: RefreshFamily, at: datetime) -> AuditEvent:

@@ -1,17 +1,20 @@
 """The auth service, served as in production but for cheaper password hashes."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest_asyncio
 
 from deskmesh.auth.v1 import auth_service_pb2 as auth
+from deskmesh.auth.v1.account_service_pb2_grpc import AccountServiceStub
 from deskmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from deskmesh.auth.v1.organization_service_pb2_grpc import OrganizationServiceStub
+from deskmesh.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
 from services.auth.app import wire
 from services.auth.settings import AuthSettings
 from services.common.ids import new_id
+from tests.support.mailbox import Mailbox
 from tests.support.server import Headers, RunningService, TestStack
 
 PASSWORD = "a long enough phrase"
@@ -43,6 +46,9 @@ class AuthClient:
         channel = self.service.channel("edge")
         self.auth = AuthServiceStub(channel)
         self.organizations = OrganizationServiceStub(channel)
+        self.accounts = AccountServiceStub(channel)
+        self.signing_keys = SigningKeyServiceStub(self.service.channel("laptop"))
+        self.mailbox = Mailbox(self.service.stack.folder / "mail")
 
     async def founder(self) -> Person:
         """The owner of a new organization."""
@@ -53,6 +59,12 @@ class AuthClient:
     async def customer(self, slug: str) -> Person:
         """A new customer of an organization."""
         return await self._sign_up(slug, join_organization_slug=slug)
+
+    async def sign_in(self, person: Person, password: str = PASSWORD) -> Person:
+        """The same person with new tokens."""
+        request = auth.SignInRequest(email=person.email, password=password, organization_slug=person.slug)
+        tokens = (await self.auth.SignIn(request)).tokens
+        return replace(person, access_token=tokens.access_token, refresh_token=tokens.refresh_token)
 
     async def _sign_up(self, slug: str, **membership: Any) -> Person:
         email = f"{new_id('p')}@example.com"
@@ -70,7 +82,12 @@ class AuthClient:
 
 @pytest_asyncio.fixture(scope="session")
 async def client(stack: TestStack) -> AsyncIterator[AuthClient]:
-    changes = {"secrets_folder": stack.folder / "secrets", "password_memory_kib": 64, "password_passes": 1}
+    changes: dict[str, Any] = {
+        "secrets_folder": stack.folder / "secrets",
+        "password_memory_kib": 64,
+        "password_passes": 1,
+        "sign_ups_per_hour": 100_000,
+    }
     ops = stack.folder / "auth-own.sock"
     async with stack.service("auth", AuthSettings, wire, ops_socket=ops, jwks_socket=ops, **changes) as service:
         yield AuthClient(service)

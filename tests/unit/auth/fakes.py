@@ -1,12 +1,13 @@
 """The ports of auth in memory. The contract suite holds them to the behaviour of the real ones."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from services.auth.accounts import Account, Link, MailJob
 from services.auth.audit import AuditEvent
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, RoleNameTaken, RoleNotFound, SlugTaken, UserNotFound
@@ -14,6 +15,8 @@ from services.auth.ports import AccessToken, AuditFilter
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
+from services.common.revocations import Revocation
+from tests.unit.auth.account_fakes import FakeAccounts, FakeLinks, FakeMailJobs, FakeRevocationLog
 
 
 @dataclass
@@ -27,6 +30,10 @@ class FakeStore:
     # Hash → the token, and the hash of its successor.
     tokens: dict[bytes, tuple[StoredRefreshToken, bytes | None]] = field(default_factory=dict)
     roles: dict[str, CustomRole] = field(default_factory=dict)
+    accounts: dict[str, Account] = field(default_factory=dict)
+    links: dict[bytes, Link] = field(default_factory=dict)
+    mail_jobs: dict[str, MailJob] = field(default_factory=dict)
+    revoked: list[tuple[datetime, Revocation]] = field(default_factory=list)
     events: list[AuditEvent] = field(default_factory=list)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
 
@@ -49,6 +56,10 @@ class FakeWork:
         self.memberships = FakeMemberships(self._store, self._organization_id)
         self.refresh_tokens = FakeRefreshTokens(self._store)
         self.roles = FakeRoles(self._store, self._organization_id or "")
+        self.accounts = FakeAccounts(self._store)
+        self.links = FakeLinks(self._store)
+        self.mail_jobs = FakeMailJobs(self._store)
+        self.revocations = FakeRevocationLog(self._store)
         self.audit = FakeAuditLog(self._store, self._organization_id)
         self.requests = FakeRequests(self._store, self._organization_id or "")
         return self
@@ -209,6 +220,11 @@ class FakeRefreshTokens:
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         self._store.families[family_id] = replace(self._store.families[family_id], revoked_at=at)
 
+    async def revoke_user(self, user_id: str, *, at: datetime) -> None:
+        for family in list(self._store.families.values()):
+            if family.user_id == user_id:
+                await self.revoke_family(family.id, at=at)
+
     async def revoke_member(self, organization_id: str, user_id: str, *, at: datetime) -> None:
         for family in list(self._store.families.values()):
             if (family.organization_id, family.user_id) == (organization_id, user_id):
@@ -314,7 +330,7 @@ class FakePasswords:
 class FakeAccessTokens:
     """Tokens that say in clear whose they are."""
 
-    def issue(self, user_id: str, organization_id: str, roles: Sequence[str]) -> AccessToken:
+    def issue(self, user_id: str, organization_id: str, roles: Sequence[str], **_: object) -> AccessToken:
         return AccessToken(f"{user_id} {organization_id} {','.join(roles)}", 600)
 
 

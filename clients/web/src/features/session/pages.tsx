@@ -91,7 +91,7 @@ export function SignUpPage() {
         <EmailField error={form.error("email")} />
         <PasswordField
           autoComplete="new-password"
-          hint="At least 8 characters. A few words are easier to remember than symbols."
+          hint="At least 15 characters. A few words are easier to remember than symbols."
           error={form.error("password")}
         />
         <FormFailure failure={form.failure} />

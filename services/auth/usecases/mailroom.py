@@ -1,0 +1,101 @@
+"""Sends the letters that wait. Who asks for one never waits for it, and learns nothing from how long it takes."""
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+from services.auth import letters
+from services.auth.account_ports import Mailer
+from services.auth.accounts import Link, MailJob, hash_token, new_token
+from services.auth.ports import Work, WorkFactory
+from services.common.clock import Clock
+from services.common.mail import Mail, MailNotSent
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 2.0
+FIRST_RETRY = timedelta(seconds=10)
+LAST_RETRY = timedelta(hours=1)
+ATTEMPTS = 12
+
+
+class MailRoom:
+    """Use it as a context manager: a task sends what is due. Several processes share the work."""
+
+    def __init__(self, work: WorkFactory, mailer: Mailer, clock: Clock, *, public_url: str) -> None:
+        self._work = work
+        self._mailer = mailer
+        self._clock = clock
+        self._public_url = public_url.rstrip("/")
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        """A letter was just committed."""
+        self._woken.set()
+
+    async def __aenter__(self) -> "MailRoom":
+        self._task = asyncio.create_task(self._run(), name="mailroom")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def send_one(self) -> bool:
+        """Send a letter that is due; False if there was none. One that cannot be sent waits longer each time."""
+        async with self._work.system() as work:
+            job = await work.mail_jobs.next_due(self._clock())
+            if job is None:
+                return False
+            mail = await self._write(work, job)
+            if mail is not None:
+                try:
+                    await self._mailer.send(mail)
+                except MailNotSent as error:
+                    logger.warning("mail was not sent", extra={"job": job.id, "error": repr(error)})
+                    # Links that went out nowhere are of no use.
+                    return await self._later(job)
+                logger.info("mail sent", extra={"job": job.id, "letter": str(job.letter)})
+            await work.mail_jobs.remove(job)
+            await work.commit()
+        return True
+
+    async def _write(self, work: Work, job: MailJob) -> Mail | None:
+        """The letter; None when nobody has the address."""
+        user = await work.users.find_by_email(job.email)
+        if user is None:
+            return None
+        token = ""
+        if job.letter.purpose:
+            token = new_token()
+            expires_at = self._clock() + job.letter.purpose.lifetime
+            await work.links.add(Link(hash_token(token), user.id, job.letter.purpose, user.email, expires_at))
+        return letters.write(job.letter, user.email, user.display_name, self._public_url, token)
+
+    async def _later(self, job: MailJob) -> bool:
+        async with self._work.system() as work:
+            if job.attempts + 1 >= ATTEMPTS:
+                logger.error("mail is given up", extra={"job": job.id})
+                await work.mail_jobs.remove(job)
+            else:
+                wait = min(FIRST_RETRY * 2**job.attempts, LAST_RETRY)
+                await work.mail_jobs.postpone(replace(job, due_at=self._clock() + wait, attempts=job.attempts + 1))
+            await work.commit()
+        return True
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                while await self.send_one():
+                    continue
+            except Exception:
+                logger.warning("the mail room cannot work", exc_info=True)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._woken.wait()

@@ -1,0 +1,82 @@
+"""What every way of proving who one is ends in: a family of refresh tokens and a first pair."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from services.auth.domain import Principal, RefreshFamily, hash_refresh_token, new_refresh_token
+from services.auth.ports import AccessToken, AccessTokens, Work
+from services.common.clock import Clock
+from services.common.ids import new_id
+
+# Ways to prove who one is, in the words of RFC 8176.
+PASSWORD = "pwd"  # noqa: S105 - a name, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPair:
+    """Proof of who somebody is; lifetimes in seconds."""
+
+    access: AccessToken
+    refresh: str
+    refresh_lifetime_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A person and the proof."""
+
+    principal: Principal
+    tokens: TokenPair
+
+
+class Openings:
+    """Begins sign-ins and makes their pairs of tokens.
+
+    `successor_key` is a secret of 32 bytes. The successor of a refresh token is derived with it from the token alone,
+    so that whoever repeats a redemption gets the same successor, although only hashes are kept.
+    """
+
+    def __init__(
+        self, access_tokens: AccessTokens, clock: Clock, *, refresh_lifetime: timedelta, successor_key: bytes
+    ) -> None:
+        self._access_tokens = access_tokens
+        self._clock = clock
+        self._successor_key = successor_key
+        self.refresh_lifetime = refresh_lifetime
+
+    async def begin(self, work: Work, principal: Principal, methods: Sequence[str]) -> SignedIn:
+        """Open a family for a person who has just proved who they are by `methods`."""
+        now = self._clock()
+        token = new_refresh_token()
+        family = RefreshFamily(
+            new_id("rff"),
+            principal.user.id,
+            principal.organization.id,
+            now,
+            authenticated_at=now,
+            methods=tuple(methods),
+        )
+        await work.refresh_tokens.begin(family, hash_refresh_token(token), now + self.refresh_lifetime)
+        return SignedIn(principal, self.pair(family, principal.grants, token))
+
+    def successor_of(self, token: str) -> str:
+        """256 bits that nobody guesses without the key, the same each time."""
+        digest = hmac.digest(self._successor_key, token.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    def pair(self, family: RefreshFamily, grants: Sequence[str], refresh: str) -> TokenPair:
+        """A new access token of the family beside this refresh token."""
+        proved: datetime = family.authenticated_at or family.created_at
+        access = self._access_tokens.issue(
+            family.user_id,
+            family.organization_id,
+            grants,
+            session_id=family.id,
+            authenticated_at=proved,
+            methods=family.methods,
+        )
+        return TokenPair(access, refresh, int(self.refresh_lifetime.total_seconds()))
