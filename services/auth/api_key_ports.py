@@ -51,21 +51,6 @@ class ApiKeys(Protocol):
         """Keep when keys were last used, by identifier."""
 
 
-@dataclass(frozen=True, slots=True)
-class KeyToken:
-    """A signed token and how many seconds it holds."""
-
-    value: str
-    lifetime_seconds: int
-
-
-class KeyTokens(Protocol):
-    """Signs for programs."""
-
-    def issue(self, key: ApiKey, permissions: frozenset[str]) -> KeyToken:
-        """An access token for whom the key acts as, with these permissions alone."""
-
-
 class KeyUses(Protocol):
     """Remembers uses of keys and keeps them from time to time."""
 

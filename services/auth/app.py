@@ -7,6 +7,7 @@ from aiohttp import web
 
 from deskmesh.auth.v1 import (
     account_service_pb2_grpc,
+    api_key_service_pb2_grpc,
     audit_service_pb2_grpc,
     auth_service_pb2_grpc,
     organization_service_pb2_grpc,
@@ -14,6 +15,7 @@ from deskmesh.auth.v1 import (
     signing_key_service_pb2_grpc,
 )
 from services.auth.account_ports import Mailer
+from services.auth.adapters.api_keys import BatchedKeyUses
 from services.auth.adapters.attempts import ValkeyAttempts
 from services.auth.adapters.limits import ValkeyAllowances
 from services.auth.adapters.passwords import ArgonPasswords
@@ -23,11 +25,13 @@ from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
 from services.auth.adapters.sql import SqlWorkFactory
 from services.auth.servicer import AuthServicer, OrganizationServicer
 from services.auth.servicers.accounts import AccountServicer, SigningKeyServicer
+from services.auth.servicers.api_keys import ApiKeyServicer
 from services.auth.servicers.audit import AuditServicer
 from services.auth.servicers.origin import WithOrigin
 from services.auth.servicers.roles import RoleServicer
 from services.auth.settings import AuthSettings
 from services.auth.usecases.accounts import Accounts
+from services.auth.usecases.api_keys import Keys, ServiceAccounts
 from services.auth.usecases.audit import Audit
 from services.auth.usecases.mailroom import MailRoom
 from services.auth.usecases.members import Members
@@ -95,7 +99,15 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     accounts = Accounts(work, passwords, attempts, allowances, openings, announcer, mailroom.wake, platform.clock)
     members = Members(work, passwords, announcer, platform.clock)
     catalogue = permission_catalogue()
-    roles = Roles(work, platform.clock, catalogue)
+    roles = Roles(work, announcer, platform.clock, catalogue)
+    key_tokens = JwtAccessTokens(
+        ring,
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        lifetime_seconds=settings.key_token_seconds,
+    )
+    uses = await stack.enter_async_context(BatchedKeyUses(work))
+    keys = Keys(work, key_tokens, uses, announcer, platform.clock, frozenset(catalogue))
     return [
         ServicerRegistration(
             auth_service_pb2_grpc.add_AuthServiceServicer_to_server, WithOrigin(AuthServicer(sessions))
@@ -112,6 +124,10 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             WithOrigin(OrganizationServicer(members)),
         ),
         ServicerRegistration(role_service_pb2_grpc.add_RoleServiceServicer_to_server, WithOrigin(RoleServicer(roles))),
+        ServicerRegistration(
+            api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server,
+            WithOrigin(ApiKeyServicer(ServiceAccounts(work, announcer, platform.clock), keys)),
+        ),
         ServicerRegistration(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server, WithOrigin(AuditServicer(Audit(work)))
         ),

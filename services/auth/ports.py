@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from services.auth.account_ports import Accounts, Links, MailJobs, RevocationLog
+from services.auth.api_key_ports import ApiKeys
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.roles import CustomRole
@@ -179,6 +180,9 @@ class Work(Protocol):
 
     @property
     def revocations(self) -> RevocationLog: ...
+
+    @property
+    def api_keys(self) -> ApiKeys: ...
 
     @property
     def audit(self) -> AuditLog: ...

@@ -13,6 +13,8 @@ class AuthSettings(ServiceSettings):
     # Holds the key that encrypts the signing keys in the database; made at the first start.
     secrets_folder: Path
 
+    # What an API key is exchanged for; longer than a gateway waits for auth to come back.
+    key_token_seconds: int = Field(default=300, ge=30, le=3600)
     access_token_seconds: int = Field(default=600, ge=60, le=3600)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     signing_key_days: int = Field(default=30, ge=1)

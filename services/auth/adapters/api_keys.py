@@ -1,27 +1,21 @@
-"""Service accounts and API keys in Postgres, their uses kept in batches, and the tokens they are exchanged for."""
+"""Service accounts and API keys in Postgres, and their uses, kept in batches."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-import jwt
 from sqlalchemy import Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.auth.adapters import api_key_tables as tables
-from services.auth.adapters.signing import KeyRing
 from services.auth.api_key_errors import ApiKeyNotFound, ServiceAccountNameTaken, ServiceAccountNotFound
-from services.auth.api_key_ports import KeyFilter, KeyToken
+from services.auth.api_key_ports import KeyFilter
 from services.auth.api_keys import ApiKey, ServiceAccount
 from services.auth.ports import WorkFactory
-from services.common.ids import new_id
-from services.common.permissions import singles
-from services.common.tokens import ALGORITHM
 
 logger = logging.getLogger(__name__)
 
@@ -147,33 +141,6 @@ class BatchedKeyUses:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             await self._try_flush()
-
-
-class JwtKeyTokens:
-    """See `ports.KeyTokens`. The session of such a token is the key; nobody proved with it to be there in person."""
-
-    def __init__(self, ring: KeyRing, *, issuer: str, audience: str, lifetime_seconds: int) -> None:
-        self._ring = ring
-        self._issuer = issuer
-        self._audience = audience
-        self._lifetime_seconds = lifetime_seconds
-
-    def issue(self, key: ApiKey, permissions: frozenset[str]) -> KeyToken:
-        now = time.time()
-        claims = {
-            "iss": self._issuer,
-            "aud": self._audience,
-            "sub": key.subject_id,
-            "org": key.organization_id,
-            "roles": list(singles(permissions)),
-            "sid": key.id,
-            "jti": new_id("tok"),
-            "iat": now,
-            "exp": int(now) + self._lifetime_seconds,
-        }
-        signing = self._ring.current()
-        value = jwt.encode(claims, signing.private_key, algorithm=ALGORITHM, headers={"kid": signing.id})
-        return KeyToken(value, self._lifetime_seconds)
 
 
 def _account(row: Row[Any]) -> ServiceAccount:

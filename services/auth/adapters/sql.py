@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.auth import tables
 from services.auth.adapters.accounts import SqlAccounts, SqlLinks, SqlMailJobs, SqlRevocationLog
+from services.auth.adapters.api_keys import SqlApiKeys
 from services.auth.adapters.audit import SqlAuditLog
 from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
@@ -271,6 +272,7 @@ class SqlWork(SqlUnitOfWork):
     links: SqlLinks
     mail_jobs: SqlMailJobs
     revocations: SqlRevocationLog
+    api_keys: SqlApiKeys
     audit: SqlAuditLog
     requests: IdempotencyRecords
 
@@ -284,6 +286,7 @@ class SqlWork(SqlUnitOfWork):
         self.links = SqlLinks(session)
         self.mail_jobs = SqlMailJobs(session)
         self.revocations = SqlRevocationLog(session)
+        self.api_keys = SqlApiKeys(session, self.organization_id)
         self.audit = SqlAuditLog(session)
         self.requests = IdempotencyRecords(session, self.organization_id, tables.idempotency_records)
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from services.auth.account_ports import Announcer
 from services.auth.api_key_errors import ApiKeyInvalid, ApiKeyNotFound
-from services.auth.api_key_ports import KeyFilter, KeyToken, KeyTokens, KeyUses
+from services.auth.api_key_ports import KeyFilter, KeyUses
 from services.auth.api_keys import (
     MAXIMUM_LIVE_KEYS,
     MAXIMUM_SERVICE_ACCOUNTS,
@@ -18,14 +19,15 @@ from services.auth.api_keys import (
 )
 from services.auth.audit import AuditEvent, EventType
 from services.auth.errors import QuotaReached
-from services.auth.ports import Work, WorkFactory
+from services.auth.ports import AccessToken, AccessTokens, Work, WorkFactory
 from services.auth.roles import Granter
 from services.common import pagination
 from services.common.clock import Clock
 from services.common.context import IdempotencyKey
 from services.common.errors import PermissionDenied
 from services.common.pagination import Filters, InvalidPageToken
-from services.common.permissions import permissions_of
+from services.common.permissions import permissions_of, singles
+from services.common.revocations import Revocation
 
 DEFAULT_PAGE_SIZE = 50
 # A program that goes on with a key that has ended leaves one entry in this time, however often it tries.
@@ -70,14 +72,15 @@ class Exchanged:
     """A key, and what it is good for now."""
 
     key: ApiKey
-    token: KeyToken
+    token: AccessToken
 
 
 class ServiceAccounts:
     """Programs with names of their own."""
 
-    def __init__(self, work: WorkFactory, clock: Clock) -> None:
+    def __init__(self, work: WorkFactory, announcer: Announcer, clock: Clock) -> None:
         self._work = work
+        self._announcer = announcer
         self._clock = clock
 
     async def create(self, organization_id: str, name: str, by: str, idempotency: IdempotencyKey) -> ServiceAccount:
@@ -108,23 +111,31 @@ class ServiceAccounts:
             await work.organizations.lock(organization_id)
             await work.api_keys.get_account(account_id)
             live = KeyFilter(service_account_id=account_id, live_at=now)
-            for key in await work.api_keys.list(live, "", MAXIMUM_LIVE_KEYS):
-                await revoke(work, key, now)
+            keys = await work.api_keys.list(live, "", MAXIMUM_LIVE_KEYS)
+            ended = [await _end(work, key, now) for key in keys]
             await work.api_keys.delete_account(account_id)
             gone = AuditEvent.of(EventType.SERVICE_ACCOUNT_DELETED, organization_id, at=now, subject_id=account_id)
             await work.audit.add(gone)
             await work.commit()
+        await self._announcer.announce(ended)
 
 
 class Keys:
     """API keys; `catalogue` is every permission there is."""
 
     def __init__(
-        self, work: WorkFactory, tokens: KeyTokens, uses: KeyUses, clock: Clock, catalogue: frozenset[str]
+        self,
+        work: WorkFactory,
+        tokens: AccessTokens,
+        uses: KeyUses,
+        announcer: Announcer,
+        clock: Clock,
+        catalogue: frozenset[str],
     ) -> None:
         self._work = work
         self._tokens = tokens
         self._uses = uses
+        self._announcer = announcer
         self._clock = clock
         self._catalogue = catalogue
         self._refusals: dict[str, datetime] = {}
@@ -188,9 +199,11 @@ class Keys:
             key = await _visible(work, holder, key_id)
             if key.revoked_at is not None:
                 return key
-            revoked = await revoke(work, key, self._clock())
+            now = self._clock()
+            ended = await _end(work, key, now)
             await work.commit()
-        return revoked
+        await self._announcer.announce([ended])
+        return replace(key, revoked_at=now)
 
     async def rotate(self, holder: Holder, key_id: str, overlap: timedelta) -> tuple[ApiKey, str]:
         """A key in the place of another one, which ends after `overlap`.
@@ -199,6 +212,7 @@ class Keys:
         or QuotaReached.
         """
         now = self._clock()
+        ended = []
         async with self._work.tenant(holder.organization_id) as work:
             await work.organizations.lock(holder.organization_id)
             old = await _visible(work, holder, key_id)
@@ -211,10 +225,11 @@ class Keys:
             if overlap:
                 await work.api_keys.end(replace(old, expires_at=min(old.expires_at, now + overlap)))
             else:
-                await revoke(work, old, now)
+                ended.append(await _end(work, old, now))
             await _add(work, key, now)
             await _log(work, EventType.API_KEY_ROTATED, old, now, successor=key.id)
             await work.commit()
+        await self._announcer.announce(ended)
         return key, secret
 
     async def exchange(self, key_hash: bytes, source: str) -> Exchanged:
@@ -234,7 +249,9 @@ class Keys:
                 await self._refuse(work, key, refusal, now)
                 raise ApiKeyInvalid
         self._uses.note(key.id, now)
-        return Exchanged(key, self._tokens.issue(key, permissions))
+        # The key is the session of its tokens, so that whatever ends the key ends them.
+        token = self._tokens.issue(key.subject_id, key.organization_id, singles(permissions), session_id=key.id)
+        return Exchanged(key, token)
 
     async def _refuse(self, work: Work, key: ApiKey, why: str, now: datetime) -> None:
         last = self._refusals.get(key.id)
@@ -251,12 +268,13 @@ class Keys:
         await work.commit()
 
 
-async def revoke(work: Work, key: ApiKey, now: datetime) -> ApiKey:
-    """End a key within a unit of work, and log it."""
-    revoked = replace(key, revoked_at=now)
-    await work.api_keys.end(revoked)
+async def _end(work: Work, key: ApiKey, now: datetime) -> Revocation:
+    """End a key and the tokens it was exchanged for; returns what to announce once it is committed."""
+    await work.api_keys.end(replace(key, revoked_at=now))
+    ended = Revocation(key.id, now.timestamp())
+    await work.revocations.add(ended, at=now)
     await _log(work, EventType.API_KEY_REVOKED, key, now)
-    return revoked
+    return ended
 
 
 async def _visible(work: Work, holder: Holder, key_id: str) -> ApiKey:

@@ -123,7 +123,7 @@ class Members:
             changed = membership.with_roles(roles, custom, by=by.roles, other_owners=others)
             by.may_grant(permissions_of(changed.grants) - permissions_of(membership.grants))
             await work.memberships.set_roles(changed)
-            outdated = await _end_access(work, organization_id, user_id, self._clock())
+            outdated = await end_access(work, organization_id, user_id, self._clock())
             details = {"before": _names(membership), "after": _names(changed)}
             await work.audit.add(
                 AuditEvent.of(
@@ -146,7 +146,7 @@ class Members:
             now = self._clock()
             await work.refresh_tokens.revoke_member(organization_id, user_id, at=now)
             await work.memberships.remove(organization_id, user_id)
-            ended = await _end_access(work, organization_id, user_id, now)
+            ended = await end_access(work, organization_id, user_id, now)
             removed = AuditEvent.of(EventType.MEMBER_REMOVED, organization_id, at=now, subject_id=user_id)
             await work.audit.add(removed)
             await work.commit()
@@ -165,7 +165,7 @@ async def custom_permissions(work: Work, role_ids: Sequence[str]) -> dict[str, f
     return {role_id: (await work.roles.get(role_id)).permissions for role_id in role_ids}
 
 
-async def _end_access(work: Work, organization_id: str, user_id: str, at: datetime) -> Revocation:
+async def end_access(work: Work, organization_id: str, user_id: str, at: datetime) -> Revocation:
     """End the access tokens that say what somebody was; returns what to announce once it is committed."""
     ended = Revocation(membership_subject(organization_id, user_id), at.timestamp())
     await work.revocations.add(ended, at=at)

@@ -3,12 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from services.auth.account_ports import Announcer
 from services.auth.audit import AuditEvent, EventType
 from services.auth.errors import QuotaReached, RoleInUse
 from services.auth.ports import Work, WorkFactory
 from services.auth.roles import MAXIMUM_ROLES, CustomRole, Granter, check_known
+from services.auth.usecases.members import end_access
 from services.common.clock import Clock
 from services.common.context import IdempotencyKey
+
+# Of more holders than this the tokens run out by themselves, within minutes.
+MAXIMUM_HOLDERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +28,11 @@ class RoleContent:
 class Roles:
     """Custom roles; `catalogue` is every permission there is, by the built-in roles that hold it."""
 
-    def __init__(self, work: WorkFactory, clock: Clock, catalogue: Mapping[str, Sequence[str]]) -> None:
+    def __init__(
+        self, work: WorkFactory, announcer: Announcer, clock: Clock, catalogue: Mapping[str, Sequence[str]]
+    ) -> None:
         self._work = work
+        self._announcer = announcer
         self._clock = clock
         self._catalogue = catalogue
         self._known = frozenset(catalogue)
@@ -67,8 +75,13 @@ class Roles:
             by.may_grant(frozenset(content.permissions) - role.permissions)
             changed = role.changed(content.name, content.description, content.permissions, at=self._clock())
             await work.roles.update(changed)
+            outdated = []
+            if changed.permissions != role.permissions:
+                holders = await work.roles.holders(role_id, MAXIMUM_HOLDERS)
+                outdated = [await end_access(work, organization_id, holder, changed.updated_at) for holder in holders]
             await self._log(work, EventType.ROLE_UPDATED, changed, before=role)
             await work.commit()
+        await self._announcer.announce(outdated)
         return changed
 
     async def delete(self, organization_id: str, role_id: str) -> None:

@@ -8,6 +8,9 @@ from types import TracebackType
 from typing import Self
 
 from services.auth.accounts import Account, Link, MailJob
+from services.auth.api_key_errors import ApiKeyNotFound, ServiceAccountNameTaken, ServiceAccountNotFound
+from services.auth.api_key_ports import KeyFilter
+from services.auth.api_keys import ApiKey, ServiceAccount
 from services.auth.audit import AuditEvent
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, RoleNameTaken, RoleNotFound, SlugTaken, UserNotFound
@@ -34,6 +37,8 @@ class FakeStore:
     links: dict[bytes, Link] = field(default_factory=dict)
     mail_jobs: dict[str, MailJob] = field(default_factory=dict)
     revoked: list[tuple[datetime, Revocation]] = field(default_factory=list)
+    service_accounts: dict[str, ServiceAccount] = field(default_factory=dict)
+    keys: dict[str, ApiKey] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
 
@@ -60,6 +65,7 @@ class FakeWork:
         self.links = FakeLinks(self._store)
         self.mail_jobs = FakeMailJobs(self._store)
         self.revocations = FakeRevocationLog(self._store)
+        self.api_keys = FakeApiKeys(self._store, self._organization_id or "")
         self.audit = FakeAuditLog(self._store, self._organization_id)
         self.requests = FakeRequests(self._store, self._organization_id or "")
         return self
@@ -262,6 +268,64 @@ class FakeRoles:
     async def holders(self, role_id: str, limit: int) -> Sequence[str]:
         places = self._store.memberships.values()
         return [place.user.id for place in places if role_id in place.custom_role_ids][:limit]
+
+
+class FakeApiKeys:
+    """See `api_key_ports.ApiKeys`."""
+
+    def __init__(self, store: FakeStore, tenant: str) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    async def add_account(self, account: ServiceAccount) -> None:
+        if any(known.name == account.name for known in await self.list_accounts()):
+            raise ServiceAccountNameTaken
+        self._store.service_accounts[account.id] = account
+
+    async def get_account(self, account_id: str) -> ServiceAccount:
+        for account in await self.list_accounts():
+            if account.id == account_id:
+                return account
+        raise ServiceAccountNotFound(resource_name=account_id)
+
+    async def list_accounts(self) -> Sequence[ServiceAccount]:
+        accounts = self._store.service_accounts.values()
+        own = [account for account in accounts if account.organization_id == self._tenant]
+        return sorted(own, key=lambda account: account.name)
+
+    async def delete_account(self, account_id: str) -> None:
+        del self._store.service_accounts[account_id]
+
+    async def add(self, key: ApiKey) -> None:
+        self._store.keys[key.id] = key
+
+    async def get(self, key_id: str) -> ApiKey:
+        key = self._store.keys.get(key_id)
+        if key is None or key.organization_id != self._tenant:
+            raise ApiKeyNotFound(resource_name=key_id)
+        return key
+
+    async def find_by_hash(self, key_hash: bytes) -> ApiKey | None:
+        return next((key for key in self._store.keys.values() if key.hash == key_hash), None)
+
+    async def list(self, chosen: KeyFilter, before: str, limit: int) -> Sequence[ApiKey]:
+        found = [
+            key
+            for key in self._store.keys.values()
+            if key.organization_id == self._tenant
+            and chosen.service_account_id in ("", key.service_account_id)
+            and chosen.user_id in ("", key.user_id)
+            and (chosen.live_at is None or key.is_live(chosen.live_at))
+            and (not before or key.id < before)
+        ]
+        return sorted(found, key=lambda key: key.id, reverse=True)[:limit]
+
+    async def end(self, key: ApiKey) -> None:
+        self._store.keys[key.id] = key
+
+    async def used(self, uses: Mapping[str, datetime]) -> None:
+        for key_id, at in uses.items():
+            self._store.keys[key_id] = replace(self._store.keys[key_id], last_used_at=at)
 
 
 class FakeAuditLog:
