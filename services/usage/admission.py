@@ -74,16 +74,17 @@ class Refusal:
 
 
 def admit(levels: Sequence[Level], size: Size) -> Grant | Refusal:
-    """Reserve amply where all levels have room below their limits; the usual amount up to the overshoot's bound.
+    """Reserve amply while little is held, the usual amount when much runs at once.
 
-    After every grant, spent + reserved ≤ limit + overshoot on every level. A level that nobody holds and that is not
-    spent never refuses: the work gets what is there. So a burst is refused only when its usual costs, together, do
-    not fit.
+    After every grant, spent + reserved ≤ limit + overshoot on every level. What is held amply never exceeds the
+    overshoot's bound, so work is refused only on a level that is spent, or where the usual costs of all that runs do
+    not fit below the limit. A level on which nothing is held and that is not spent never refuses: the work gets what
+    is there.
     """
     for level in levels:
         if level.is_spent:
             return Refusal(level)
-    if all(level.room >= size.ample for level in levels):
+    if all(level.room >= size.ample and level.account.reserved + size.ample <= level.overshoot for level in levels):
         return Grant(size.ample)
     amount = size.usual
     for level in levels:

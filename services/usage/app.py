@@ -6,6 +6,7 @@ from functools import partial
 
 from deskmesh.usage.v1 import budget_service_pb2_grpc, reservation_service_pb2_grpc, usage_service_pb2_grpc
 from services.common.ids import new_id
+from services.common.janitor import request_ids
 from services.common.outbox import OutboxRelay
 from services.common.server import Platform, ServicerRegistration
 from services.usage import tables
@@ -24,6 +25,7 @@ from services.usage.usecases.reservations import ReservationDesk
 async def wire(stack: AsyncExitStack, platform: Platform[UsageSettings]) -> list[ServicerRegistration]:
     """Build the servicers, the outbox's relay, the stream's reader and the reaper, which run until the stack closes."""
     settings, clock = platform.settings, platform.clock
+    await stack.enter_async_context(platform.janitor(request_ids(tables.idempotency_records, settings)))
     relay = await stack.enter_async_context(OutboxRelay("usage", platform.sessionmaker, platform.redis, tables.outbox))
     work = partial(SqlUsageWork, platform.sessionmaker, relay.wake)
     system = partial(work, system=True)
