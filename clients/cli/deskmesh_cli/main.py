@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import typer
 
-from deskmesh_cli.commands import articles, chat, doctor, metrics, stack, token, trace
+from deskmesh_cli.commands import account, articles, chat, doctor, keys, mail, metrics, stack, token, trace
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": stack.up,
@@ -18,6 +18,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "chat": chat.chat,
     "import": articles.import_folder,
     "token": token.token,
+    "account": account.account,
+    "mail": mail.mail,
+    "keys": keys.keys,
 }
 
 

@@ -9,7 +9,13 @@ from typing import Self
 
 import grpc
 
-from deskmesh.auth.v1 import auth_service_pb2, auth_service_pb2_grpc, organization_service_pb2_grpc
+from deskmesh.auth.v1 import (
+    account_service_pb2,
+    account_service_pb2_grpc,
+    auth_service_pb2,
+    auth_service_pb2_grpc,
+    organization_service_pb2_grpc,
+)
 from deskmesh.auth.v1.auth_service_pb2 import Principal
 from deskmesh.knowledge.v1 import (
     article_service_pb2_grpc,
@@ -59,6 +65,7 @@ class Client:
         )
         channel = self._channel
         self.auth = auth_service_pb2_grpc.AuthServiceStub(channel)
+        self.accounts = account_service_pb2_grpc.AccountServiceStub(channel)
         self.members = organization_service_pb2_grpc.OrganizationServiceStub(channel)
         self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
         self.tickets = ticket_service_pb2_grpc.TicketServiceStub(channel)
@@ -102,6 +109,16 @@ class Client:
         if tokens is not None:
             await self.auth.SignOut(auth_service_pb2.SignOutRequest(refresh_token=tokens.refresh_token))
         self._session.save(None)
+
+    async def sign_out_everywhere(self) -> None:
+        """End every sign-in of the person, everywhere, and forget this one's tokens."""
+        await self.accounts.SignOutEverywhere(account_service_pb2.SignOutEverywhereRequest())
+        self._session.save(None)
+
+    async def change_password(self, current: str, new: str) -> None:
+        """Set a new password and end every other sign-in. Raises CredentialsInvalid, InvalidRequest or Busy."""
+        request = account_service_pb2.ChangePasswordRequest(current_password=current, new_password=new)
+        self._keep((await self.accounts.ChangePassword(request)).tokens)
 
     async def access_token(self) -> str:
         """An access token that holds for a while. Raises SignInRequired."""

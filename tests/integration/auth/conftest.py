@@ -1,6 +1,7 @@
 """The auth service, served as in production but for cheaper password hashes."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,14 +81,22 @@ class AuthClient:
         )
 
 
-@pytest_asyncio.fixture(scope="session")
-async def client(stack: TestStack) -> AsyncIterator[AuthClient]:
-    changes: dict[str, Any] = {
+@asynccontextmanager
+async def serve(stack: TestStack, name: str, **changes: Any) -> AsyncIterator[AuthClient]:
+    """The service beside others, told apart by `name`."""
+    values: dict[str, Any] = {
         "secrets_folder": stack.folder / "secrets",
         "password_memory_kib": 64,
         "password_passes": 1,
         "sign_ups_per_hour": 100_000,
     }
-    ops = stack.folder / "auth-own.sock"
-    async with stack.service("auth", AuthSettings, wire, ops_socket=ops, jwks_socket=ops, **changes) as service:
+    ops = stack.folder / f"auth-{name}.sock"
+    values |= changes
+    async with stack.service("auth", AuthSettings, wire, ops_socket=ops, jwks_socket=ops, **values) as service:
         yield AuthClient(service)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def client(stack: TestStack) -> AsyncIterator[AuthClient]:
+    async with serve(stack, "own") as served:
+        yield served
