@@ -12,9 +12,10 @@ from collections.abc import Awaitable, Callable
 from benchmarks.harness import alternate, compare, report
 from benchmarks.support.models import REPLICA_METADATA, Models, running_models
 from deskmesh.inference.v1 import chat_pb2, inference_service_pb2
-from serve_apps.assistant.config import ModelConfig, VllmEngineConfig, load_config
+from serve_apps.assistant.config import CacheSource, ModelConfig, load_config
+from serve_apps.assistant.engine_config import VllmEngineConfig
 from serve_apps.assistant.engines import vllm
-from serve_apps.assistant.models import cache_folder, locate
+from serve_apps.assistant.models import cache_folder, find_weights
 from serve_apps.assistant.settings import CONFIGS
 
 STREAMS = (8, 32)
@@ -57,8 +58,8 @@ class BareEngine:
     def __init__(self, model: ModelConfig, config: VllmEngineConfig) -> None:
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        assert model.source is not None
-        arguments = vllm.engine_arguments(locate(model.source), config, context_length=model.context_length)
+        assert isinstance(model.source, CacheSource)
+        arguments = vllm.engine_arguments(find_weights(model.source).name, config, context_length=model.context_length)
         self._engine = AsyncLLM.from_engine_args(arguments)
         self._tokenizer = self._engine.get_tokenizer()
         self._requests = 0

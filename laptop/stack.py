@@ -54,6 +54,7 @@ def prepare(settings: StackSettings, pki: LocalPki) -> Stack:
 
 def topology(settings: StackSettings) -> Topology:
     """What the Envoys stand in front of."""
+    models = load_config(settings.inference_config).models
     upstreams = tuple(
         Upstream(name, settings.base_port + offset, (f"deskmesh.{name}.v1",)) for name, offset in SERVICES.items()
     )
@@ -61,7 +62,8 @@ def topology(settings: StackSettings) -> Topology:
         edge_port=settings.edge_port,
         inference_port=settings.base_port + INFERENCE_OFFSET,
         upstreams=upstreams,
-        llm_applications=tuple(model.application for model in load_config(settings.inference_config).models),
+        llm_applications=tuple(model.application for model in models),
+        llm_models={model.application: model.name for model in models},
         trust_domain=TRUST_DOMAIN,
         environment=ENVIRONMENT,
         token_issuer=TOKEN_ISSUER,
@@ -258,7 +260,7 @@ def _models_process(settings: StackSettings) -> ProcessSpec:
     return ProcessSpec(
         name="models",
         argv=_python("-m", "serve_apps.assistant.prepare_models"),
-        environment=_common_environment(settings),
+        environment={**_common_environment(settings), "DESKMESH_INFERENCE_CONFIG": str(settings.inference_config)},
         one_shot=True,
         usual_seconds=1,
         working_folder=PROJECT_ROOT,

@@ -1,6 +1,7 @@
 """What stands behind the edge and the inference sidecar, and where."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PACKAGE_PREFIX = "deskmesh."
@@ -20,12 +21,12 @@ class Upstream:
 class InferenceRoute:
     """A gRPC service that an application of Ray Serve hosts.
 
-    `model` narrows the route to requests whose header `x-deskmesh-model` names that application.
+    `model` narrows the route to requests whose header `x-deskmesh-model` names that model; empty, it takes any.
     """
 
     service: str
     application: str
-    model: bool = False
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Topology:
     run: Path
     envoy: Path
     allowed_origins: tuple[str, ...] = ()
+    # The name of each application's model, where it is not the application's own.
+    llm_models: Mapping[str, str] = field(default_factory=dict)
     max_downstream_connections: int = 12_000
     max_streams_per_connection: int = 128
     max_request_bytes: int = 4 * 1024 * 1024
@@ -72,6 +75,9 @@ class Topology:
         return (
             InferenceRoute(f"{INFERENCE_PACKAGE}.RouterService", "router"),
             InferenceRoute(f"{INFERENCE_PACKAGE}.EmbeddingService", "embedder"),
-            *(InferenceRoute(chat, application, model=True) for application in self.llm_applications),
+            *(
+                InferenceRoute(chat, application, self.llm_models.get(application, application))
+                for application in self.llm_applications
+            ),
             InferenceRoute(chat, self.llm_applications[0]),
         )

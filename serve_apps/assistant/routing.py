@@ -1,94 +1,282 @@
-"""Which model and which replica serve a request: pure functions over what is known of them."""
+"""Which model and which replica serve a request: a pure function over what is known of them.
 
+It runs in two steps. Every model is judged: out of the question, with a reason, or a score. Then a replica of the best
+one is picked by the policies of the target's file. The whole of it is kept as a Choice, so that each decision can be
+explained afterwards.
+"""
+
+import functools
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
 
 from serve_apps.assistant.config import CapabilityName, ModelConfig
 from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded, ModelUnavailable
+from serve_apps.assistant.routing_config import (
+    LeastLoaded,
+    ModelWeights,
+    PowerOfTwo,
+    PrefixAffinity,
+    RouterConfig,
+    SessionAffinity,
+)
 
-# A replica that holds a conversation's prefix may be this much busier than the idlest before the prefix is given up:
-# waiting behind four requests costs about what computing a few hundred tokens again costs.
-AFFINITY_SLACK = 4
 RETRY_SECONDS = 1.0
+# A request of low urgency finds a model full when this share of its places is taken.
+LOW_PRIORITY_SHARE = 0.8
+_MASK = (1 << 64) - 1
+
+
+class Rejection(StrEnum):
+    """Why a model is out of the question; the words of `deskmesh.inference.v1.Rejection`."""
+
+    NAME = "name"
+    CAPABILITY = "capability"
+    CONTEXT = "context"
+    LANGUAGE = "language"
+    QUALITY = "quality"
+    COST = "cost"
+    UNAVAILABLE = "unavailable"
+    OVERLOADED = "overloaded"
 
 
 @dataclass(frozen=True, slots=True)
 class ReplicaState:
-    """A ready replica; `load` counts requests running, waiting and sent there since its last report."""
+    """A ready replica; `load` counts requests running, waiting and sent there since its last report.
+
+    `first_token_seconds` and `token_seconds` are what it has lately needed, 0 when it has served nobody yet.
+    """
 
     replica: str
     load: int
     capacity: int
+    degraded: bool = False
+    first_token_seconds: float = 0.0
+    token_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request needs; empty fields ask for nothing."""
+    """What a request needs; empty fields ask for nothing. `known_blocks`: by replica, how many of the prompt's
+    `prefix_blocks` it has seen."""
 
     model: str = ""
     capabilities: frozenset[CapabilityName] = frozenset()
     affinity_key: str = ""
     prompt_tokens: int = 0
+    completion_tokens: int = 0
+    min_quality: int = 0
+    max_cost: float | None = None
+    within_seconds: float | None = None
+    language: str = ""
+    priority: int = 0
+    avoid: frozenset[str] = frozenset()
+    prefix_blocks: tuple[int, ...] = ()
+    known_blocks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model as it was judged. Without `rejection` it could have served, at `replica`."""
+
+    model: ModelConfig
+    rejection: Rejection | None
+    ready: int
+    cost: float = 0.0
+    expected_seconds: float = 0.0
+    replica: str = ""
+    replica_reason: str = ""
+    load_share: float = 0.0
+    degraded: bool = False
+    late: bool = False
+    score: float = 0.0
+    parts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Where the request goes, and why."""
+    """Where the request goes: the first candidate. The others follow from best to worst, the rejected last."""
 
-    model: ModelConfig
-    replica: str
-    reason: str
+    candidates: tuple[Candidate, ...]
+    model_reason: str
+    lease_seconds: float
+
+    @property
+    def model(self) -> ModelConfig:
+        """The chosen model."""
+        return self.candidates[0].model
+
+    @property
+    def replica(self) -> str:
+        """The chosen replica."""
+        return self.candidates[0].replica
+
+    @property
+    def reason(self) -> str:
+        """Both reasons in a few words."""
+        return f"model {self.model_reason}; replica {self.candidates[0].replica_reason}"
 
 
 def choose(
-    models: Sequence[ModelConfig], replicas: Mapping[str, Sequence[ReplicaState]], query: Query, draw: random.Random
+    config: RouterConfig,
+    models: Sequence[ModelConfig],
+    replicas: Mapping[str, Sequence[ReplicaState]],
+    query: Query,
+    draw: random.Random,
 ) -> Choice:
-    """The first model that fits and has room, and a replica of it; no I/O.
+    """The best model that can serve the query now, and a replica of it; no I/O.
 
     `replicas` are by model name. Raises ModelNotFound when no model fits, ModelUnavailable when none of those that fit
-    has a ready replica, ModelOverloaded when all of their queues are full.
+    has a ready replica, ModelOverloaded when all of their queues are full; nothing else.
     """
-    fitting = candidates(models, query)
-    ready = [model for model in fitting if replicas.get(model.name)]
-    if not ready:
-        raise ModelUnavailable(retry_after_seconds=RETRY_SECONDS)
-    for model in ready:
-        free = [state for state in replicas[model.name] if state.load < state.capacity]
-        if free:
-            replica, why = pick(free, query.affinity_key, draw)
-            by_name = "by name" if query.model else "first that fits" if model is fitting[0] else "next with room"
-            return Choice(model, replica, f"model {by_name}; replica {why}")
-    raise ModelOverloaded(retry_after_seconds=RETRY_SECONDS)
-
-
-def candidates(models: Sequence[ModelConfig], query: Query) -> list[ModelConfig]:
-    """The models that can serve the query, in order of preference. Raises ModelNotFound."""
-    named = [model for model in models if query.model in ("", model.name)]
-    able = [
-        model
-        for model in named
-        if query.capabilities <= set(model.capabilities) and query.prompt_tokens < model.context_length
-    ]
+    judged = [_judge(config, model, replicas.get(model.name, ()), query, draw) for model in models]
+    able = _scored(config.models, [one for one in judged if one.rejection is None])
+    rejected = [one for one in judged if one.rejection is not None]
     if not able:
-        what = f"No model named {query.model}." if query.model and not named else "No model can do what is asked."
-        raise ModelNotFound(what, resource_name=query.model)
-    return able
+        raise _refusal(query, rejected)
+    # The sort is stable: equals stay in the order of the file.
+    able.sort(key=lambda one: (one.degraded, one.late, one.expected_seconds if one.late else -one.score))
+    best = able[0]
+    lease = config.lease_seconds if best.load_share < config.lease_load_share and not best.degraded else 0.0
+    return Choice((*able, *rejected), _model_reason(best, able, rejected, query), lease)
 
 
-def pick(states: Sequence[ReplicaState], affinity_key: str, draw: random.Random) -> tuple[str, str]:
-    """A replica among those with room, and why: the key's own unless it is much busier, else the idler of two."""
+def pick(
+    config: RouterConfig, states: Sequence[ReplicaState], query: Query, draw: random.Random
+) -> tuple[ReplicaState, str]:
+    """A replica among those with room, and why."""
     if len(states) == 1:
-        return states[0].replica, "the only one"
-    if affinity_key:
-        own = max(states, key=lambda state: _weight(affinity_key, state.replica))
-        if own.load <= min(state.load for state in states) + AFFINITY_SLACK:
-            return own.replica, "by affinity"
+        return states[0], "the only one"
+    idlest = min(states, key=_load)
+    for policy in config.replica_policies:
+        match policy:
+            case SessionAffinity(slack=slack) if query.affinity_key:
+                key = _hash(query.affinity_key)
+                own = max(states, key=lambda state: _weight(key, state.replica))
+                if own.load <= idlest.load + slack:
+                    return own, "by session affinity"
+            case PrefixAffinity(slack=slack, least_share=share) if query.known_blocks:
+                known = query.known_blocks
+                # Of those that know as much, the idlest.
+                own = max(states, key=lambda state: (known.get(state.replica, 0), -state.load))
+                blocks = known.get(own.replica, 0)
+                enough = blocks > 0 and blocks >= share * len(query.prefix_blocks)
+                if enough and own.load <= idlest.load + slack:
+                    return own, f"by prefix affinity ({blocks} of {len(query.prefix_blocks)} blocks)"
+            case LeastLoaded():
+                return idlest, "the idlest"
+            case PowerOfTwo():
+                break
+            case _:
+                continue
     first, second = draw.sample(states, 2)
-    return min(first, second, key=lambda state: state.load).replica, "idler of two"
+    return min(first, second, key=_load), "idler of two"
 
 
-def _weight(key: str, replica: str) -> bytes:
-    # Rendezvous hashing: when a replica comes or goes, only the keys that it gains or loses move.
-    return hashlib.blake2b(f"{key}\0{replica}".encode(), digest_size=8).digest()
+def _judge(
+    config: RouterConfig, model: ModelConfig, states: Sequence[ReplicaState], query: Query, draw: random.Random
+) -> Candidate:
+    cost = model.cost.of(query.prompt_tokens, query.completion_tokens)
+    rejection = _unfit(model, query, cost)
+    if rejection is not None:
+        return Candidate(model, rejection, len(states), cost)
+    ready = [state for state in states if state.replica not in query.avoid] if query.avoid else states
+    if not ready:
+        return Candidate(model, Rejection.UNAVAILABLE, len(states), cost)
+    sound = [state for state in ready if not state.degraded]
+    share = LOW_PRIORITY_SHARE if query.priority > 0 else 1.0
+    free = [state for state in (sound or ready) if state.load < state.capacity * share]
+    if not free:
+        return Candidate(model, Rejection.OVERLOADED, len(states), cost)
+    chosen, why = pick(config, free, query, draw)
+    expected = chosen.first_token_seconds + chosen.token_seconds * query.completion_tokens
+    return Candidate(
+        model,
+        None,
+        len(states),
+        cost,
+        expected,
+        chosen.replica,
+        why,
+        chosen.load / chosen.capacity,
+        degraded=not sound,
+        late=query.within_seconds is not None and expected > query.within_seconds,
+    )
+
+
+def _unfit(model: ModelConfig, query: Query, cost: float) -> Rejection | None:
+    """What does not depend on replicas."""
+    tokens = query.prompt_tokens + max(query.completion_tokens, 1)
+    failed = {
+        Rejection.NAME: query.model not in ("", model.name),
+        Rejection.CAPABILITY: not query.capabilities <= set(model.capabilities),
+        Rejection.CONTEXT: tokens > model.context_length,
+        Rejection.LANGUAGE: bool(query.language) and query.language not in model.languages,
+        Rejection.QUALITY: model.quality < query.min_quality,
+        Rejection.COST: query.max_cost is not None and cost > query.max_cost,
+    }
+    return next((reason for reason, holds in failed.items() if holds), None)
+
+
+def _scored(weights: ModelWeights, candidates: Sequence[Candidate]) -> list[Candidate]:
+    best_quality = max((one.model.quality for one in candidates), default=1)
+    dearest = max((one.cost for one in candidates), default=0.0)
+    scored = []
+    for one in candidates:
+        parts = {
+            "quality": weights.quality * one.model.quality / best_quality,
+            "cost": weights.cost * (1 - one.cost / dearest if dearest else 1.0),
+            "load": weights.load * (1 - min(one.load_share, 1.0)),
+        }
+        scored.append(replace(one, score=sum(parts.values()), parts=parts))
+    return scored
+
+
+def _model_reason(best: Candidate, able: Sequence[Candidate], rejected: Sequence[Candidate], query: Query) -> str:
+    if best.degraded:
+        return "degraded, but no other can serve"
+    if best.late:
+        return "too slow for the deadline, but none is faster"
+    if query.model:
+        return "by name"
+    if any(one.rejection in (Rejection.UNAVAILABLE, Rejection.OVERLOADED) for one in rejected):
+        return "in place of one that is full or away" if len(able) == 1 else "best of those with room"
+    if len(able) == 1:
+        return "the only one that fits"
+    return "best score" if best.score > able[1].score else "first of equals"
+
+
+def _refusal(query: Query, rejected: Sequence[Candidate]) -> ModelNotFound | ModelUnavailable | ModelOverloaded:
+    reasons = {one.rejection for one in rejected}
+    if Rejection.OVERLOADED in reasons:
+        return ModelOverloaded(retry_after_seconds=RETRY_SECONDS)
+    if Rejection.UNAVAILABLE in reasons:
+        return ModelUnavailable(retry_after_seconds=RETRY_SECONDS)
+    if query.model and reasons <= {Rejection.NAME}:
+        return ModelNotFound(f"No model named {query.model}.", resource_name=query.model)
+    lacking = ", ".join(sorted(reason for reason in reasons if reason and reason is not Rejection.NAME))
+    return ModelNotFound(f"No model can do what is asked; in the way: {lacking}.", resource_name=query.model)
+
+
+def _load(state: ReplicaState) -> int:
+    return state.load
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).digest(), "big")
+
+
+@functools.lru_cache(maxsize=16_384)
+def _seed(replica: str) -> int:
+    return _hash(replica)
+
+
+def _weight(key: int, replica: str) -> int:
+    # Rendezvous hashing: when a replica comes or goes, only the keys that it gains or loses move. Mixed as in
+    # splitmix64, since there may be thousands of replicas and this runs for each of them.
+    mixed = (key ^ _seed(replica)) & _MASK
+    mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
+    mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & _MASK
+    return mixed ^ (mixed >> 31)

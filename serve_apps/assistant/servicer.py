@@ -1,25 +1,24 @@
 """The three gRPC services, over an engine, a batcher and the reports of replicas."""
 
-import random
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing, contextmanager
 
 from deskmesh.inference.v1 import (
+    chat_pb2,
     embedding_service_pb2,
     embedding_service_pb2_grpc,
     inference_service_pb2,
     inference_service_pb2_grpc,
-    router_service_pb2,
     router_service_pb2_grpc,
 )
 from serve_apps.assistant import mapping
-from serve_apps.assistant.board import Report
-from serve_apps.assistant.config import ModelConfig
+from serve_apps.assistant.chat import Ended, Started, answer, answer_with_tools
 from serve_apps.assistant.embedding import Batcher
-from serve_apps.assistant.engines.base import Delta, Engine, EngineDead, Finished
+from serve_apps.assistant.engines.base import Delta, Engine, EngineDead
 from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded, ModelUnavailable
-from serve_apps.assistant.routing import ReplicaState, choose
+from serve_apps.assistant.pace import Pace
+from serve_apps.assistant.servicers.router import RouterServicer
 from services.common.interceptors.call import RpcContext
 from services.common.server import ServicerRegistration
 
@@ -46,6 +45,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         self._context_length = context_length
         self.capacity = capacity
         self.replica = ""
+        self.pace = Pace()
         self._admitted = 0
 
     async def Chat(
@@ -54,22 +54,26 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         """Stream an answer, each token as it comes."""
         self._check_model(request.model)
         prompt = mapping.to_prompt(request)
-        started, pending_tokens = False, 0
+        began = time.monotonic()
+        first = began
         with self._admission():
-            async with aclosing(self._engine.generate(prompt)) as frames:
+            if request.tools:
+                required = request.tool_choice == chat_pb2.TOOL_CHOICE_REQUIRED
+                frames = answer_with_tools(self._engine, prompt, mapping.to_toolbox(request), required=required)
+            else:
+                frames = answer(self._engine, prompt)
+            async with aclosing(frames):
                 async for frame in frames:
-                    if not started:
-                        started = True
-                        yield mapping.started(self._model, self.replica)
                     match frame:
-                        case Delta(text="", tokens=tokens):
-                            # Half a character, or what may become a stop string: it comes with the text after it.
-                            pending_tokens += tokens
-                        case Delta(text=text, tokens=tokens):
-                            yield mapping.delta(text, tokens + pending_tokens)
-                            pending_tokens = 0
-                        case Finished():
-                            yield mapping.finished(frame)
+                        case Delta():
+                            yield mapping.delta(frame)
+                        case Started():
+                            first = time.monotonic()
+                            yield mapping.started(self._model, self.replica)
+                        case Ended():
+                            now = time.monotonic()
+                            self.pace.answered(first - began, now - began, frame.usage.completion_tokens)
+                            yield mapping.finished(frame, route_again=self._engine.load().waiting > 0)
 
     async def Score(
         self, request: inference_service_pb2.ScoreRequest, context: RpcContext
@@ -79,6 +83,17 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         with self._admission():
             scores = await self._engine.score(mapping.to_pairs(request), priority=request.priority)
         return mapping.score_response(scores)
+
+    async def RenderPrompt(
+        self, request: inference_service_pb2.RenderPromptRequest, context: RpcContext
+    ) -> inference_service_pb2.RenderPromptResponse:
+        """Show a prompt."""
+        if request.model:
+            self._check_model(request.model)
+        rendered = self._engine.render(mapping.to_rendering(request))
+        return inference_service_pb2.RenderPromptResponse(
+            text=rendered.text, tokens=rendered.tokens, model=self._model, context_length=self._context_length
+        )
 
     async def CountTokens(
         self, request: inference_service_pb2.CountTokensRequest, context: RpcContext
@@ -121,43 +136,3 @@ class EmbeddingServicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
         """Embed texts."""
         vectors = await self._batcher.embed(request.texts)
         return mapping.embed_response(vectors, self._model, self._dimension)
-
-
-class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
-    """`RouterService` over the newest reports."""
-
-    def __init__(self, models: Sequence[ModelConfig], draw: random.Random) -> None:
-        self._models = models
-        self._draw = draw
-        self._reports: Sequence[Report] = ()
-        # Requests sent to a replica since its last report: the report does not know of them yet.
-        self._sent: Counter[tuple[str, int]] = Counter()
-
-    def learn(self, reports: Sequence[Report]) -> None:
-        """Take note of the replicas there are; those that drain get no more requests."""
-        self._reports = [report for report in reports if not report.draining]
-        current = {(report.replica, report.sequence) for report in self._reports}
-        self._sent = Counter({key: count for key, count in self._sent.items() if key in current})
-
-    async def Route(
-        self, request: router_service_pb2.RouteRequest, context: RpcContext
-    ) -> router_service_pb2.RouteResponse:
-        """Choose a model and a replica."""
-        choice = choose(self._models, self._states(), mapping.to_query(request), self._draw)
-        for report in self._reports:
-            if report.replica == choice.replica:
-                self._sent[(report.replica, report.sequence)] += 1
-        return mapping.route_response(choice)
-
-    async def ListModels(
-        self, request: router_service_pb2.ListModelsRequest, context: RpcContext
-    ) -> router_service_pb2.ListModelsResponse:
-        """List models and their load."""
-        return mapping.list_response(self._models, self._reports)
-
-    def _states(self) -> dict[str, list[ReplicaState]]:
-        states: dict[str, list[ReplicaState]] = {}
-        for report in self._reports:
-            load = report.running + report.waiting + self._sent[(report.replica, report.sequence)]
-            states.setdefault(report.model, []).append(ReplicaState(report.replica, load, report.capacity))
-        return states

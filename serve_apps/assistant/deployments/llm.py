@@ -1,48 +1,77 @@
 """The deployment of a language model."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from serve_apps.assistant import autoscaling
-from serve_apps.assistant.config import ModelConfig, SimulatedEngineConfig, VllmEngineConfig
+from serve_apps.assistant.config import (
+    AdapterConfig,
+    CacheSource,
+    EndpointSource,
+    HubSource,
+    ModelConfig,
+    PackageSource,
+    PathSource,
+)
+from serve_apps.assistant.engine_config import RemoteEngineConfig, SimulatedEngineConfig, VllmEngineConfig
 from serve_apps.assistant.engines.base import Engine
+from serve_apps.assistant.engines.remote import RemoteEngine
 from serve_apps.assistant.engines.simulated import SimulatedEngine
 from serve_apps.assistant.engines.vllm import VllmEngine
 from serve_apps.assistant.loopback import confine_serve
+from serve_apps.assistant.models import find_weights, locate
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
 from serve_apps.assistant.servicer import InferenceServicer, registration
 
 
-def build_engine(model: ModelConfig, folder: Path | None) -> Engine:
-    """The engine that the configuration names, not started."""
-    match model.engine:
-        case VllmEngineConfig() as config if folder is not None:
-            return VllmEngine(folder, config, context_length=model.context_length)
-        case SimulatedEngineConfig() as config:
+def build_engine(model: ModelConfig) -> Engine:
+    """The engine that the configuration names, not started. Raises FileNotFoundError when its files are not there."""
+    match model.engine, model.source:
+        case VllmEngineConfig() as config, (CacheSource() | PathSource() | PackageSource() | HubSource()) as source:
+            weights = find_weights(source)
+            return VllmEngine(weights.name, config, context_length=model.context_length, revision=weights.revision)
+        case RemoteEngineConfig() as config, EndpointSource() as source:
+            return RemoteEngine(source, config)
+        case SimulatedEngineConfig() as config, _:
             return SimulatedEngine(
                 context_length=model.context_length,
                 max_running=config.max_running,
                 first_token_seconds=config.first_token_milliseconds / 1000,
                 token_seconds=config.token_milliseconds / 1000,
             )
-    raise ValueError(f"model {model.name}: this engine needs a folder")
+    raise ValueError(f"model {model.name}: its engine and source do not fit together")
 
 
 class LanguageModel:
     """One replica: an engine, and a gRPC server that streams its tokens. Ray Serve makes, watches and replaces it."""
 
-    def __init__(self, model: ModelConfig, folder: Path | None, settings: ReplicaSettings) -> None:
+    def __init__(self, model: ModelConfig, settings: ReplicaSettings) -> None:
         confine_serve(settings.host)
-        self._engine = build_engine(model, folder)
+        self._engine = build_engine(model)
         capacity = model.engine.max_running + model.max_queued_requests
         self._servicer = InferenceServicer(
             self._engine, model=model.name, context_length=model.context_length, capacity=capacity
         )
         self._server = ReplicaServer(
-            settings, application=model.application, model=model.name, capacity=capacity, load=self._engine.load
+            settings,
+            application=model.application,
+            model=model.name,
+            capacity=capacity,
+            load=self._engine.load,
+            pace=self._servicer.pace,
         )
 
-    async def reconfigure(self, _: object) -> None:
-        """Called by Serve once the replica is made, which is when its loop runs: load the model, then listen."""
+    async def reconfigure(self, changeable: Mapping[str, Any]) -> None:
+        """Called by Serve once the replica is made, which is when its loop runs: load the model, then listen.
+
+        And again, in a running replica, when what can change without a restart has changed: the adapters.
+        """
+        adapters = TypeAdapter(tuple[AdapterConfig, ...]).validate_python(changeable.get("adapters", ()))
+        folders = {one.name: locate(one.source, needed="adapter_config.json") for one in adapters}
+        if folders or self._server.address:
+            self._engine.set_adapters(folders)
         if self._server.address:
             return
         await self._engine.start()

@@ -9,7 +9,10 @@ from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.engines.base import EngineLoad
 from serve_apps.assistant.loopback import confine_serve
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
-from serve_apps.assistant.servicer import RouterServicer, registration
+from serve_apps.assistant.routing_config import RouterConfig
+from serve_apps.assistant.scaling_log import NAMESPACE, ScalingLog
+from serve_apps.assistant.servicer import registration
+from serve_apps.assistant.servicers.router import RouterServicer
 
 logger = logging.getLogger(__name__)
 
@@ -20,10 +23,11 @@ CAPACITY = 1_000_000
 class Router:
     """One replica: the newest reports, and a gRPC server."""
 
-    def __init__(self, models: tuple[ModelConfig, ...], settings: ReplicaSettings) -> None:
+    def __init__(self, config: RouterConfig, models: tuple[ModelConfig, ...], settings: ReplicaSettings) -> None:
         confine_serve(settings.host)
-        self._servicer = RouterServicer(models, random.Random())  # noqa: S311 - spreads load, guards nothing
+        self._servicer = RouterServicer(config, models, random.Random())  # noqa: S311 - spreads load, no secret
         self._board = Board(HeadStore())
+        self._scaling = ScalingLog(HeadStore(NAMESPACE))
         self._server = ReplicaServer(settings, application="router", model="", capacity=CAPACITY, load=EngineLoad)
         self._reading: asyncio.Task[None] | None = None
 
@@ -51,6 +55,7 @@ class Router:
             await asyncio.sleep(READ_SECONDS)
             try:
                 self._servicer.learn(await self._board.read())
+                self._servicer.learn_decisions(await asyncio.to_thread(self._scaling.read))
             except Exception:
                 # The head is away for a moment; what was known goes on being true for a while.
                 logger.warning("the board could not be read", exc_info=True)

@@ -1,8 +1,9 @@
 """The interface of engines, in plain values: no protobuf, no vLLM."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 
@@ -12,6 +13,7 @@ class Role(StrEnum):
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
+    TOOL = "tool"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,10 @@ class Constraint:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Everything one answer needs. `priority`: lower goes first. `answer_prefix` is put into the model's mouth."""
+    """Everything one answer needs. `priority`: lower goes first. `answer_prefix` is put into the model's mouth.
+
+    `log_probabilities`: how many alternatives are wanted beside each token's own; None for none at all.
+    """
 
     messages: tuple[Message, ...]
     max_tokens: int = 256
@@ -45,6 +50,25 @@ class Prompt:
     constraint: Constraint | None = None
     priority: int = 0
     answer_prefix: str = ""
+    adapter: str = ""
+    log_probabilities: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogProbability:
+    """A token as text, its natural-log probability, and the likeliest ones in its place."""
+
+    token: str
+    log_probability: float
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A prompt as the model sees it: text with its special tokens, and their number."""
+
+    text: str
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +77,7 @@ class Delta:
 
     text: str
     tokens: int
+    log_probabilities: tuple[TokenLogProbability, ...] = ()
 
 
 class FinishReason(StrEnum):
@@ -60,6 +85,7 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +131,13 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class EngineLoad:
-    """Requests the engine works on and those waiting in it; share of its KV cache in use, 0 to 1."""
+    """Requests the engine works on and those waiting in it; share of its KV cache in use, 0 to 1; `degraded` while it
+    cannot be relied on."""
 
     running: int = 0
     waiting: int = 0
     kv_cache_usage: float = 0.0
+    degraded: bool = False
 
 
 class EngineDead(Exception):
@@ -125,11 +153,18 @@ class Engine(Protocol):
     def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """Deltas as they are written, then one Finished. Closing the generator frees the engine's slot.
 
-        Raises PromptTooLong, InvalidInput for a constraint that cannot be compiled, EngineDead.
+        Raises PromptTooLong, ModelNotFound for an unknown adapter, InvalidInput for a constraint that cannot be
+        compiled or for what this engine cannot do, EngineDead.
         """
 
     async def score(self, pairs: Sequence[Pair], *, priority: int) -> Scores:
         """Score all pairs. Raises PromptTooLong, EngineDead."""
+
+    def render(self, prompt: Prompt) -> Rendered:
+        """The prompt that `generate` would make. Raises InvalidInput where the template is not known."""
+
+    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
+        """The LoRA adapters there are from now on, by name; answers being written are not touched."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without special tokens."""

@@ -1,7 +1,8 @@
 """An engine without a model: words at a fixed pace, for load tests only. Its model's name starts with `simulated-`."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
 
 from serve_apps.assistant.engines.base import (
     Delta,
@@ -10,6 +11,7 @@ from serve_apps.assistant.engines.base import (
     FinishReason,
     Pair,
     Prompt,
+    Rendered,
     Score,
     Scores,
     Usage,
@@ -60,6 +62,14 @@ class SimulatedEngine:
         """Nothing is likely here: every score is zero."""
         counts = self.count_tokens([pair.target for pair in pairs])
         return Scores(tuple(Score(0.0, count) for count in counts), Usage(prompt_tokens=sum(counts)))
+
+    def render(self, prompt: Prompt) -> Rendered:
+        """The contents, a line each, as it has no template."""
+        text = "\n".join(message.content for message in prompt.messages)
+        return Rendered(text, len(text.split()))
+
+    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
+        """It knows none."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Words, as it has no tokenizer."""

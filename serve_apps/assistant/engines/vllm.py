@@ -5,12 +5,12 @@ import itertools
 import json
 import logging
 import math
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve_apps.assistant.config import VllmEngineConfig
+from serve_apps.assistant.engine_config import VllmEngineConfig
 from serve_apps.assistant.engines.base import (
     Constraint,
     Delta,
@@ -20,11 +20,14 @@ from serve_apps.assistant.engines.base import (
     FinishReason,
     Pair,
     Prompt,
+    Rendered,
     Score,
     Scores,
+    TokenLogProbability,
     Usage,
 )
-from serve_apps.assistant.errors import PromptTooLong
+from serve_apps.assistant.engines.heartbeat import Heartbeat, engine_processes
+from serve_apps.assistant.errors import ModelNotFound, PromptTooLong
 from services.common.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -60,15 +63,25 @@ def environment(config: VllmEngineConfig, cache: Path, *, loopback: bool) -> dic
     return values
 
 
-def engine_arguments(model: Path, config: VllmEngineConfig, *, context_length: int) -> Any:
-    """The configuration as vLLM's AsyncEngineArgs."""
+def engine_arguments(model: str, config: VllmEngineConfig, *, context_length: int, revision: str | None = None) -> Any:
+    """The configuration as vLLM's AsyncEngineArgs. `model` is a folder, or the ID of a hub's repository."""
+    from vllm.config import KVTransferConfig
     from vllm.engine.arg_utils import AsyncEngineArgs
 
-    on_cpu = {"gpu_memory_utilization": 0.3, "distributed_executor_backend": "uni"} if config.threads else {}
+    on_cpu = {"gpu_memory_utilization": 0.3, "distributed_executor_backend": "uni"}
+    on_gpu = {"gpu_memory_utilization": config.gpu_memory_share}
     sized = {"kv_cache_memory_bytes": config.kv_cache_mebibytes << 20} if config.kv_cache_mebibytes else {}
+    adapted = {"enable_lora": True, "max_loras": config.max_adapters, "max_lora_rank": config.max_adapter_rank}
+    split = config.kv_transfer
+    transfer = KVTransferConfig(kv_connector=split.connector, kv_role=split.role) if split else None
     return AsyncEngineArgs(
-        model=str(model),
+        model=model,
+        revision=revision,
         dtype=config.dtype,
+        quantization=config.quantization,
+        tensor_parallel_size=config.tensor_parallel,
+        pipeline_parallel_size=config.pipeline_parallel,
+        kv_transfer_config=transfer,
         max_model_len=context_length,
         enforce_eager=not config.compiled,
         max_num_seqs=config.max_running,
@@ -78,16 +91,20 @@ def engine_arguments(model: Path, config: VllmEngineConfig, *, context_length: i
         structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
         disable_log_stats=True,
         enable_log_requests=False,
-        **on_cpu,
+        **(on_cpu if config.threads else on_gpu),
+        **(adapted if config.max_adapters else {}),
         **sized,
     )
 
 
 class VllmEngine:
-    """One model, loaded from a folder of safetensors."""
+    """One model, loaded from a folder of safetensors or a hub's repository."""
 
-    def __init__(self, model: Path, config: VllmEngineConfig, *, context_length: int) -> None:
+    def __init__(
+        self, model: str, config: VllmEngineConfig, *, context_length: int, revision: str | None = None
+    ) -> None:
         self._model = model
+        self._revision = revision
         self._config = config
         self._context_length = context_length
         self._engine: AsyncLLM | None = None
@@ -97,23 +114,44 @@ class VllmEngine:
         # As of the scheduler's last step.
         self._engine_waiting = 0
         self._kv_cache_usage = 0.0
+        self._adapters: dict[str, Any] = {}
+        self._adapter_numbers = itertools.count(1)
+        self._heartbeat: Heartbeat | None = None
 
     async def start(self) -> None:
         """Start the engine's process and load the weights."""
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        arguments = engine_arguments(self._model, self._config, context_length=self._context_length)
+        arguments = engine_arguments(
+            self._model, self._config, context_length=self._context_length, revision=self._revision
+        )
         # In a thread, so that the replica answers Serve's questions meanwhile.
         engine = await asyncio.to_thread(
             AsyncLLM.from_engine_args, arguments, stat_loggers=[_load_logger(self._observe)]
         )
         self._engine, self._tokenizer = engine, engine.get_tokenizer()
+        self._heartbeat = Heartbeat(engine.is_sleeping, engine_processes)
+        self._heartbeat.start()
+
+    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
+        """See Engine.set_adapters. The engine loads each at its first use."""
+        from vllm.lora.request import LoRARequest
+
+        known = {
+            name: request for name, request in self._adapters.items() if request.lora_path == str(adapters.get(name))
+        }
+        new = {
+            name: LoRARequest(name, next(self._adapter_numbers), str(folder))
+            for name, folder in adapters.items()
+            if name not in known
+        }
+        self._adapters = known | new
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """See Engine.generate."""
         from vllm.sampling_params import RequestOutputKind, SamplingParams
 
-        tokens = self._render(prompt)
+        tokens = self._tokens(prompt)
         if len(tokens) + prompt.max_tokens > self._context_length:
             raise PromptTooLong(len(tokens), prompt.max_tokens, self._context_length)
         parameters = SamplingParams(
@@ -123,10 +161,11 @@ class VllmEngine:
             seed=prompt.seed,
             stop=list(prompt.stop),
             structured_outputs=_structured(prompt.constraint),
+            logprobs=prompt.log_probabilities,
             output_kind=RequestOutputKind.DELTA,
         )
         usage, reason = Usage(len(tokens)), FinishReason.STOP
-        async for output in self._run(tokens, parameters, prompt.priority):
+        async for output in self._run(tokens, parameters, prompt.priority, self._adapter(prompt.adapter)):
             step = output.outputs[0]
             count = len(step.token_ids)
             usage = Usage(
@@ -135,7 +174,7 @@ class VllmEngine:
             if step.finish_reason == "length":
                 reason = FinishReason.LENGTH
             if step.text or count:
-                yield Delta(step.text, count)
+                yield Delta(step.text, count, _log_probabilities(step))
         yield Finished(reason, usage)
 
     async def score(self, pairs: Sequence[Pair], *, priority: int) -> Scores:
@@ -167,13 +206,19 @@ class VllmEngine:
             total = sum(step[token].logprob for step, token in zip(steps, target, strict=True))
         return Score(total / len(target), len(target)), len(tokens)
 
-    async def _run(self, tokens: list[int], parameters: Any, priority: int) -> AsyncGenerator[Any, None]:
+    async def _run(
+        self, tokens: list[int], parameters: Any, priority: int, adapter: Any = None
+    ) -> AsyncGenerator[Any, None]:
         from vllm.exceptions import VLLMClientError, VLLMValidationError
         from vllm.inputs.engine import tokens_input
         from vllm.v1.engine.exceptions import EngineDeadError
 
         outputs = self._started.generate(
-            tokens_input(tokens), parameters, request_id=str(next(self._numbers)), priority=priority
+            tokens_input(tokens),
+            parameters,
+            request_id=str(next(self._numbers)),
+            priority=priority,
+            lora_request=adapter,
         )
         self._in_flight += 1
         try:
@@ -206,10 +251,16 @@ class VllmEngine:
         """See Engine.check_health."""
         if self._engine is None or self._engine.errored:
             raise EngineDead
+        if self._heartbeat is not None and self._heartbeat.has_stopped():
+            # Its process may hang for ever, and with it every open stream; without it they end with an error at once.
+            self._heartbeat.kill()
+            raise EngineDead
 
     async def stop(self) -> None:
         """See Engine.stop."""
         engine, self._engine = self._engine, None
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         if engine is not None:
             await asyncio.to_thread(engine.shutdown, timeout=STOP_SECONDS)
 
@@ -223,13 +274,43 @@ class VllmEngine:
         tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
-    def _render(self, prompt: Prompt) -> list[int]:
+    def render(self, prompt: Prompt) -> Rendered:
+        """See Engine.render."""
+        text = self._text(prompt)
+        return Rendered(text, len(self._encode(text)))
+
+    def _text(self, prompt: Prompt) -> str:
         messages = [{"role": message.role.value, "content": message.content} for message in prompt.messages]
         text: str = self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return self._encode(text + prompt.answer_prefix)
+        return text + prompt.answer_prefix
+
+    def _tokens(self, prompt: Prompt) -> list[int]:
+        return self._encode(self._text(prompt))
+
+    def _adapter(self, name: str) -> Any:
+        if not name:
+            return None
+        if name not in self._adapters:
+            raise ModelNotFound(f"No adapter named {name} here.", resource_name=name)
+        return self._adapters[name]
 
     def _observe(self, waiting: int, kv_cache_usage: float) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.beat()
         self._engine_waiting, self._kv_cache_usage = waiting, kv_cache_usage
+
+
+def _log_probabilities(step: Any) -> tuple[TokenLogProbability, ...]:
+    """What vLLM says of the tokens of a step: for each a mapping of candidates, the drawn one among them."""
+    if not step.logprobs:
+        return ()
+    found = []
+    for token, candidates in zip(step.token_ids, step.logprobs, strict=True):
+        ranked = sorted(candidates.values(), key=lambda one: one.rank or 0)
+        own = candidates[token]
+        alternatives = tuple((one.decoded_token or "", one.logprob) for one in ranked)
+        found.append(TokenLogProbability(own.decoded_token or "", own.logprob, alternatives))
+    return tuple(found)
 
 
 def _load_logger(observe: Callable[[int, float], None]) -> Any:

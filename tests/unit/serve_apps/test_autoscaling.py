@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_apps.assistant.autoscaling import Bounds, Demand, Memory, QueueDepthPolicy, decide, metrics, wanted
+from serve_apps.assistant.scaling_log import KEPT, Decision, ScalingLog
+from tests.unit.serve_apps.test_board import MemoryStore
 
 BOUNDS = Bounds(
     min_replicas=1, max_replicas=8, target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0
@@ -88,31 +90,66 @@ def test_a_steady_load_settles(start: int, load: int) -> None:
     assert current >= min(BOUNDS.max_replicas, math.ceil(load / BOUNDS.target_running))
 
 
-def test_the_policy_object_reads_what_replicas_report_and_keeps_its_memory() -> None:
-    policy = QueueDepthPolicy(target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0)
-    reported = metrics(running=16, waiting=40, kv_cache_usage=0.5)
-    context = SimpleNamespace(
+def context(target: int, reported: dict[str, dict[str, float]] | None, now: float, state: object) -> SimpleNamespace:
+    return SimpleNamespace(
         capacity_adjusted_min_replicas=1,
         capacity_adjusted_max_replicas=4,
-        target_num_replicas=1,
-        policy_state=None,
-        aggregated_metrics={name: {"replica-a": value} for name, value in reported.items()},
-        current_time=10.0,
+        target_num_replicas=target,
+        policy_state=state,
+        aggregated_metrics=reported,
+        current_time=now,
     )
-    target, state = policy(context)
+
+
+def policy(log: ScalingLog) -> QueueDepthPolicy:
+    return QueueDepthPolicy(
+        "small", target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0, log=log
+    )
+
+
+def reported(*, running: int, waiting: int) -> dict[str, dict[str, float]]:
+    return {name: {"replica-a": value} for name, value in metrics(running, waiting, 0.5).items()}
+
+
+def test_the_policy_object_reads_what_replicas_report_and_tells_what_it_decides_by() -> None:
+    log = ScalingLog(MemoryStore())
+    decides = policy(log)
+    busy = reported(running=16, waiting=40)
+    target, state = decides(context(1, busy, 10.0, None))
     assert (target, state) == (1, {"up_since": 10.0, "down_since": None})
-    context.policy_state, context.current_time = state, 11.0
-    assert policy(context)[0] == 4
+    assert log.read() == []
+    assert decides(context(1, busy, 11.0, state))[0] == 4
+    (up,) = log.read()
+    assert (up.model, up.from_replicas, up.to_replicas) == ("small", 1, 4)
+    assert (up.running, up.waiting, up.kv_cache_usage, up.wanted_for_seconds) == (16, 40, 0.5, 1.0)
+    assert up.reason == "56 requests are more than 1 × 16"
+
+    idle = reported(running=0, waiting=0)
+    _, state = decides(context(4, idle, 20.0, state))
+    assert decides(context(4, idle, 80.0, state))[0] == 3
+    assert "idle" in log.read()[1].reason
 
 
 def test_a_policy_without_any_report_changes_nothing() -> None:
-    policy = QueueDepthPolicy(target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0)
-    context = SimpleNamespace(
-        capacity_adjusted_min_replicas=1,
-        capacity_adjusted_max_replicas=4,
-        target_num_replicas=2,
-        policy_state={},
-        aggregated_metrics=None,
-        current_time=None,
-    )
-    assert policy(context)[0] == 2
+    assert policy(ScalingLog(MemoryStore()))(context(2, None, 0.0, {}))[0] == 2
+
+
+def test_a_log_that_cannot_be_written_changes_no_decision() -> None:
+    class Away(MemoryStore):
+        def put(self, key: str, value: bytes) -> None:
+            raise ConnectionError
+
+    decides = policy(ScalingLog(Away()))
+    _, state = decides(context(1, reported(running=16, waiting=40), 10.0, None))
+    assert decides(context(1, reported(running=16, waiting=40), 11.0, state))[0] == 4
+
+
+def test_only_the_last_decisions_are_kept() -> None:
+    store = MemoryStore()
+    log = ScalingLog(store)
+    for number in range(KEPT + 5):
+        log.add(Decision(number, "small", 1, 2, 0, 0, 0, 0, ""))
+        log.add(Decision(number, "large", 1, 2, 0, 0, 0, 0, ""))
+    kept = ScalingLog(store).read()
+    assert [one.at for one in kept if one.model == "small"] == list(range(5, KEPT + 5))
+    assert [one.at for one in kept] == sorted(one.at for one in kept)

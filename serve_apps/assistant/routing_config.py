@@ -1,0 +1,72 @@
+"""How the router weighs models and replicas: policies as data, composed in the target's file."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from serve_apps.assistant.part import Part
+
+
+class ModelWeights(Part):
+    """Among the models that can serve a request the one with the highest weighted sum does; each part is 0 to 1.
+
+    The ties of equal sums go to the model that stands first in the file.
+    """
+
+    # Better answers: quality tier over the best of the candidates.
+    quality: float = Field(default=0.0, ge=0, le=100)
+    # Cheaper: 1 for a free one, 0 for the dearest of the candidates.
+    cost: float = Field(default=0.0, ge=0, le=100)
+    # Idler: share of free places at its idlest replica.
+    load: float = Field(default=0.0, ge=0, le=100)
+
+
+class SessionAffinity(Part):
+    """A conversation stays at one replica, which holds its prefix, until that is much busier than the idlest."""
+
+    kind: Literal["session_affinity"]
+    # By so many requests. Waiting behind four costs about what computing a few hundred tokens again costs.
+    slack: int = Field(default=4, ge=0)
+
+
+class PrefixAffinity(Part):
+    """The replica that has seen most of the prompt's beginning, unless it is much busier than the idlest."""
+
+    kind: Literal["prefix_affinity"]
+    # By so many requests.
+    slack: int = Field(default=4, ge=0)
+    # Prompts are compared in blocks; what is remembered of each replica, about the size of its KV cache.
+    remembered_blocks: int = Field(default=4096, ge=1)
+    # Share of the prompt's blocks that must be known for it to count.
+    least_share: float = Field(default=0.3, ge=0, le=1)
+
+
+class PowerOfTwo(Part):
+    """The idler of two drawn at random."""
+
+    kind: Literal["power_of_two"]
+
+
+class LeastLoaded(Part):
+    """The idlest of all; right for few replicas and one router, as several routers would all pick the same."""
+
+    kind: Literal["least_loaded"]
+
+
+ReplicaPolicy = Annotated[SessionAffinity | PrefixAffinity | PowerOfTwo | LeastLoaded, Field(discriminator="kind")]
+
+
+class RouterConfig(Part):
+    """The router."""
+
+    replicas: int = Field(default=1, ge=1)
+    models: ModelWeights = ModelWeights()
+    # The first that names a replica decides; power of two stands behind them all.
+    replica_policies: tuple[ReplicaPolicy, ...] = (
+        SessionAffinity(kind="session_affinity"),
+        PowerOfTwo(kind="power_of_two"),
+    )
+    # For how long a caller may send a conversation's next request to the same place without asking again.
+    lease_seconds: float = Field(default=30.0, ge=0, le=600)
+    # A replica above this share of its capacity grants no lease: its load is about to matter.
+    lease_load_share: float = Field(default=0.5, gt=0, le=1)

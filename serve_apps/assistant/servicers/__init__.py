@@ -1,0 +1,1 @@
+"""gRPC servicers beside that of the models."""

@@ -1,0 +1,111 @@
+"""`RouterService` over the newest reports of replicas."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+
+from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc
+from serve_apps.assistant import mapping
+from serve_apps.assistant.board import Report
+from serve_apps.assistant.config import ModelConfig
+from serve_apps.assistant.prefixes import PrefixMemory
+from serve_apps.assistant.routing import ReplicaState, choose
+from serve_apps.assistant.routing_config import PrefixAffinity, RouterConfig
+from serve_apps.assistant.scaling_log import Decision
+from services.common.interceptors.call import RpcContext
+
+
+class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
+    """Decides over what it was last told; asks nobody while a call waits."""
+
+    def __init__(self, config: RouterConfig, models: Sequence[ModelConfig], draw: random.Random) -> None:
+        self._config = config
+        self._models = models
+        self._draw = draw
+        self._reports: Sequence[Report] = ()
+        self._states: Mapping[str, Sequence[ReplicaState]] = {}
+        # Requests sent to a replica since its last report: the report does not know of them yet.
+        self._sent: Counter[tuple[str, int]] = Counter()
+        remembered = [one.remembered_blocks for one in config.replica_policies if isinstance(one, PrefixAffinity)]
+        self._prefixes = PrefixMemory(max(remembered)) if remembered else None
+        self._decisions: Sequence[Decision] = ()
+        self._decided = asyncio.Event()
+
+    def learn(self, reports: Sequence[Report]) -> None:
+        """Take note of the replicas there are; those that drain get no more requests."""
+        self._reports = [report for report in reports if report.model and not report.draining]
+        current = {(report.replica, report.sequence) for report in self._reports}
+        self._sent = Counter({key: count for key, count in self._sent.items() if key in current})
+        self._states = self._counted()
+        if self._prefixes is not None:
+            self._prefixes.keep({report.replica for report in self._reports})
+
+    def learn_decisions(self, decisions: Sequence[Decision]) -> None:
+        """Take note of the decisions on replicas, oldest first."""
+        if list(decisions) != list(self._decisions):
+            self._decisions = decisions
+            self._decided.set()
+            self._decided = asyncio.Event()
+
+    async def Route(
+        self, request: router_service_pb2.RouteRequest, context: RpcContext
+    ) -> router_service_pb2.RouteResponse:
+        """Choose a model and a replica."""
+        query = mapping.to_query(request)
+        if self._prefixes is not None and query.prefix_blocks:
+            query = replace(query, known_blocks=self._prefixes.known(query.prefix_blocks))
+        choice = choose(self._config, self._models, self._states, query, self._draw)
+        self._sent_to(choice.replica, choice.model.name)
+        if self._prefixes is not None:
+            self._prefixes.note(choice.replica, query.prefix_blocks)
+        return mapping.route_response(choice)
+
+    async def ListModels(
+        self, request: router_service_pb2.ListModelsRequest, context: RpcContext
+    ) -> router_service_pb2.ListModelsResponse:
+        """List models and their load."""
+        return mapping.list_response(self._models, self._reports)
+
+    async def WatchScaling(
+        self, request: router_service_pb2.WatchScalingRequest, context: RpcContext
+    ) -> AsyncIterator[router_service_pb2.WatchScalingResponse]:
+        """Follow the decisions on replicas."""
+        told: set[Decision] = set()
+        while True:
+            changed, decisions = self._decided, self._decisions
+            for decision in decisions:
+                if decision not in told and request.model in ("", decision.model):
+                    yield mapping.scaling_response(decision)
+            # What is no longer kept cannot come again.
+            told = set(decisions)
+            await changed.wait()
+
+    def _sent_to(self, replica: str, model: str) -> None:
+        """One more at this replica, until its next report says so itself."""
+        states = list(self._states[model])
+        for index, (state, report) in enumerate(zip(states, self._of(model), strict=True)):
+            if state.replica == replica:
+                self._sent[(replica, report.sequence)] += 1
+                states[index] = replace(state, load=state.load + 1)
+        self._states = {**self._states, model: states}
+
+    def _of(self, model: str) -> list[Report]:
+        return [report for report in self._reports if report.model == model]
+
+    def _counted(self) -> dict[str, list[ReplicaState]]:
+        return {
+            model.name: [
+                ReplicaState(
+                    report.replica,
+                    report.running + report.waiting + self._sent[(report.replica, report.sequence)],
+                    report.capacity,
+                    report.degraded,
+                    report.first_token_seconds,
+                    report.token_seconds,
+                )
+                for report in self._of(model.name)
+            ]
+            for model in self._models
+        }
