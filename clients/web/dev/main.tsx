@@ -8,4 +8,6 @@ import { FakeServices } from "./fake/services";
 const root = document.getElementById("root");
 if (!root) throw new Error("the page has no root");
 const services = new FakeServices();
+// For `shots.mjs`, and for whoever wants to try a state in the console.
+Object.assign(window, { services });
 createRoot(root).render(<App transport={services.transport} />);

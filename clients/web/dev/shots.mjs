@@ -1,8 +1,9 @@
-// Screenshots of every page and state over the in-memory services: node dev/shots.mjs [folder] [only]
+// Screenshots of every page and state over the in-memory services: node dev/shots.mjs [folder] [scenes] [variants]
+// Scenes and variants, such as "1280-light|390-dark", are regular expressions.
 import { mkdirSync } from "node:fs";
 import { chromium } from "playwright-core";
 
-const [folder = ".shots", only = ""] = process.argv.slice(2);
+const [folder = ".shots", only = "", variants = ""] = process.argv.slice(2);
 const base = process.env.BASE ?? "http://127.0.0.1:5173";
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium-headless-shell";
 mkdirSync(folder, { recursive: true });
@@ -93,6 +94,116 @@ const SCENES = {
     await page.getByText("45 days").waitFor();
     await page.getByRole("button", { name: "Stop the answer" }).click();
     await page.getByText("The answer was stopped").waitFor();
+  },
+  "chat-lost": async (page) => {
+    await customer(page);
+    await send(page, "How long do I have to return a jacket?");
+    await page.getByText("45 days").waitFor();
+    await page.evaluate(() => {
+      window.services.down = true;
+      window.services.conversations.get("cnv_1").log.cut();
+    });
+    await page.getByText("Connection lost").waitFor();
+  },
+  "chat-offline": async (page) => {
+    await customer(page);
+    await send(page, "How long do I have to return a jacket?");
+    await rated(page);
+    await page.context().setOffline(true);
+    await page.getByText("You're offline").waitFor();
+  },
+  "chat-closed": async (page) => {
+    await customer(page);
+    await send(page, "How long do I have to return a jacket?");
+    await rated(page);
+    await page.evaluate(() => void window.services.conversations.close("cnv_1", true));
+    await page.getByText("Start a new one").waitFor();
+  },
+  "chat-loading": async (page) => {
+    await customer(page);
+    await send(page, "How long do I have to return a jacket?");
+    await rated(page);
+    await page.getByRole("link", { name: "New conversation" }).click();
+    await page.evaluate(() => {
+      window.services.delay = 20_000;
+    });
+    if (page.viewportSize().width < 760) await page.getByRole("button", { name: "Conversations" }).click();
+    await page.getByRole("link", { name: /How long/ }).click();
+    await page.waitForTimeout(600);
+  },
+  "chat-long": async (page) => {
+    await customer(page);
+    await page.evaluate(() => {
+      window.services.conversations.pace = 1;
+    });
+    await send(page, "Tell me everything");
+    await rated(page);
+  },
+  "chat-unreachable": async (page) => {
+    await customer(page);
+    await page.evaluate(() => {
+      window.services.down = true;
+    });
+    await send(page, "How long do I have to return a jacket?");
+    await page.getByText("Not sent").waitFor();
+  },
+  nowhere: async (page) => {
+    await customer(page);
+    await page.evaluate(() => history.pushState(null, "", "/nowhere"));
+    await page.getByText("There is nothing here").waitFor();
+  },
+  "tickets-empty": async (page) => {
+    await customer(page);
+    await page.evaluate(() => {
+      window.services.me = "usr_nobody";
+    });
+    await page.getByRole("link", { name: /tickets/i }).click();
+    await page.getByText(/No tickets/).waitFor();
+  },
+  "tickets-loading": async (page) => {
+    await customer(page);
+    await page.evaluate(() => {
+      window.services.delay = 20_000;
+    });
+    await page.getByRole("link", { name: /tickets/i }).click();
+    await page.waitForTimeout(600);
+  },
+  "tickets-error": async (page) => {
+    await customer(page);
+    await page.evaluate(() => {
+      window.services.down = true;
+    });
+    await page.getByRole("link", { name: /tickets/i }).click();
+    await page.getByRole("button", { name: "Try again" }).waitFor();
+  },
+  "help-nothing": async (page) => {
+    await customer(page);
+    await page.getByRole("link", { name: /^Help( centre)?$/ }).click();
+    await page.getByLabel("Search the help centre").fill("submarine");
+    await page.waitForTimeout(800);
+  },
+  "inbox-empty": async (page) => {
+    await agent(page);
+    await page.evaluate(() => history.pushState(null, "", "/inbox?view=open&status=pending&priority=urgent"));
+    await page.getByText("All clear").waitFor();
+  },
+  "inbox-loading": async (page) => {
+    await agent(page);
+    await page.getByText("Refund has not arrived").waitFor();
+    await page.evaluate(() => {
+      window.services.delay = 20_000;
+    });
+    await page.getByText("Parcel marked").click();
+    await page.waitForTimeout(600);
+  },
+  "inbox-error": async (page) => {
+    await agent(page);
+    await page.getByText("Refund has not arrived").waitFor();
+    await page.evaluate(() => {
+      window.services.down = true;
+    });
+    await page.getByText("Parcel marked").click();
+    await page.getByRole("button", { name: "Try again" }).waitFor();
   },
   "chat-missing": async (page) => {
     await customer(page);
@@ -185,6 +296,7 @@ for (const [name, play] of Object.entries(SCENES)) {
     [390, 844],
   ]) {
     for (const colorScheme of ["light", "dark"]) {
+      if (!new RegExp(variants).test(`${width}-${colorScheme}`)) continue;
       const context = await browser.newContext({
         viewport: { width, height },
         colorScheme,

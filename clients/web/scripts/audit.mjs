@@ -1,6 +1,7 @@
 // Audits the chat page of a running stack and prints one JSON object (target P12):
 //   node scripts/audit.mjs https://localhost:8443 EMAIL PASSWORD
-// It needs `npm ci` in this folder (Lighthouse) and a Chromium: CHROMIUM names one, /usr/bin is searched otherwise.
+// AGENT_EMAIL and AGENT_PASSWORD, if set, sign an agent in whose pages axe-core looks at as well.
+// It needs `npm install` in this folder (Lighthouse) and a Chromium: CHROMIUM names one, /usr/bin is searched otherwise.
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
@@ -23,6 +24,7 @@ const WIDTHS = [
 const THEMES = ["light", "dark"];
 const LIMITS = { script_gzip_bytes: 200_000, lighthouse: 95, axe_violations: 0 };
 const ANSWER_MS = 120_000;
+const LIGHTHOUSE_RUNS = 3;
 
 const executablePath =
   process.env.CHROMIUM ??
@@ -38,12 +40,12 @@ async function freePort() {
   });
 }
 
-async function signIn(page) {
+async function signIn(page, [name, secret] = [email, password]) {
   await page.goto(`${url}/sign-in`);
-  await page.getByLabel("E-mail").fill(email);
-  await page.getByLabel("Password", { exact: true }).fill(password);
+  await page.getByLabel("E-mail").fill(name);
+  await page.getByLabel("Password", { exact: true }).fill(secret);
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("textbox", { name: "Message" }).waitFor();
+  await page.getByRole("navigation", { name: "Main" }).waitFor();
 }
 
 async function violations(page, where, found) {
@@ -77,6 +79,7 @@ async function walk(browser, { width, height }, theme) {
   await page.getByLabel("E-mail").waitFor();
   await violations(page, where("sign-in"), found);
   await signIn(page);
+  await page.getByRole("textbox", { name: "Message" }).waitFor();
   await violations(page, where("new conversation"), found);
   await page.getByRole("textbox", { name: "Message" }).fill(QUESTION);
   await page.keyboard.press("Enter");
@@ -86,6 +89,11 @@ async function walk(browser, { width, height }, theme) {
   await page.locator("[data-cited]").first().waitFor();
   await violations(page, where("source"), found);
   const loaded = [...scripts.values()].reduce((sum, size) => sum + size, 0);
+  await page.keyboard.press("Escape");
+  await page.getByRole("textbox", { name: "Message" }).fill("I want to talk to a person");
+  await page.keyboard.press("Enter");
+  await page.getByText("You're talking to a person now").waitFor({ timeout: ANSWER_MS });
+  await violations(page, where("a person answers"), found);
   for (const path of ["/tickets", "/help", "/help/returns-policy"]) {
     await page.goto(`${url}${path}`);
     await page.getByRole("heading", { level: 1 }).waitFor();
@@ -96,7 +104,32 @@ async function walk(browser, { width, height }, theme) {
   return { found, loaded };
 }
 
-/** Lighthouse on the signed-in chat page, the median of three runs. */
+/** The pages of an agent: the inbox, and a ticket with its conversation if there is one. */
+async function walkAsAgent(browser, { width, height }, theme) {
+  const context = await browser.newContext({
+    viewport: { width, height },
+    colorScheme: theme,
+    ignoreHTTPSErrors: true,
+  });
+  const page = await context.newPage();
+  const found = [];
+  const where = (name) => ({ page: name, width, theme });
+  await signIn(page, [process.env.AGENT_EMAIL, process.env.AGENT_PASSWORD]);
+  await page.getByRole("region", { name: "Tickets" }).waitFor();
+  await page.waitForLoadState("networkidle");
+  await violations(page, where("inbox"), found);
+  const tickets = page.getByRole("region", { name: "Tickets" }).getByRole("link");
+  if (await tickets.count()) {
+    await tickets.first().click();
+    await page.getByRole("heading", { level: 2 }).first().waitFor();
+    await page.waitForTimeout(1_000);
+    await violations(page, where("ticket"), found);
+  }
+  await context.close();
+  return found;
+}
+
+/** Lighthouse on the signed-in chat page, the median of its runs. */
 async function lighthouseScores({ width, height, formFactor }, theme) {
   const { default: lighthouse, desktopConfig } = await import("lighthouse");
   const port = await freePort();
@@ -112,7 +145,7 @@ async function lighthouseScores({ width, height, formFactor }, theme) {
     await page.evaluate((chosen) => localStorage.setItem("deskmesh.theme", chosen), theme);
     await page.close();
     const runs = [];
-    for (let run = 0; run < 3; run++) {
+    for (let run = 0; run < LIGHTHOUSE_RUNS; run++) {
       const options = {
         port,
         output: "json",
@@ -165,6 +198,7 @@ for (const size of WIDTHS) {
   for (const theme of THEMES) {
     const { found, loaded } = await walk(browser, size, theme);
     axeFound.push(...found);
+    if (process.env.AGENT_EMAIL) axeFound.push(...(await walkAsAgent(browser, size, theme)));
     scriptBytes = Math.max(scriptBytes, loaded);
   }
 }
@@ -189,6 +223,7 @@ console.log(
       limits: LIMITS,
       script_gzip_bytes: scriptBytes,
       lighthouse_lowest: lowest,
+      lighthouse_runs: LIGHTHOUSE_RUNS * lighthouseRuns.length,
       lighthouse: lighthouseRuns,
       axe_violations: axeFound.length,
       axe: axeFound,

@@ -69,7 +69,7 @@ describe("the chat", () => {
     await open("/chat");
     await say("busy?");
     const alert = await screen.findByRole("alert");
-    expect(alert.textContent).toMatch(/We're busy right now, try again in \d s/);
+    expect(alert.textContent).toMatch(/Not sent: We're busy right now.*Try again in \d s/);
     expect(within(alert).getByRole("button", { name: "Try again" })).toHaveProperty("disabled", true);
   });
 

@@ -1,10 +1,13 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { timestampNow } from "@bufbuild/protobuf/wkt";
+import { Code } from "@connectrpc/connect";
 import {
   type WatchResponse,
   WatchResponseSchema,
 } from "../../src/gen/deskmesh/sessions/v1/conversation_service_pb";
 import { type ConversationEvent, ConversationEventSchema } from "../../src/gen/deskmesh/sessions/v1/event_pb";
+
+import { failure } from "./parts";
 
 type EventInit = NonNullable<MessageInitShape<typeof ConversationEventSchema>["event"]>;
 
@@ -12,7 +15,7 @@ type EventInit = NonNullable<MessageInitShape<typeof ConversationEventSchema>["e
 export class FakeLog {
   readonly events: ConversationEvent[] = [];
   ended = false;
-  readonly #readers = new Set<(frame: WatchResponse) => void>();
+  readonly #readers = new Set<(frame: WatchResponse | undefined) => void>();
 
   append(event: EventInit, turnId = ""): ConversationEvent {
     const offset = BigInt(this.events.length + 1);
@@ -26,13 +29,18 @@ export class FakeLog {
     for (const reader of this.#readers) reader(frame);
   }
 
+  /** Breaks every stream, as a process that dies does. */
+  cut(): void {
+    for (const reader of this.#readers) reader(undefined);
+  }
+
   async *watch(fromOffset: bigint, signal: AbortSignal): AsyncGenerator<WatchResponse> {
-    const queue = this.events
+    const queue: (WatchResponse | undefined)[] = this.events
       .slice(Number(fromOffset))
       .map((value) => create(WatchResponseSchema, { frame: { case: "event", value } }));
     queue.push(create(WatchResponseSchema, { frame: { case: "caughtUp", value: {} } }));
     let wake = () => {};
-    const reader = (frame: WatchResponse) => {
+    const reader = (frame: WatchResponse | undefined) => {
       queue.push(frame);
       wake();
     };
@@ -40,9 +48,11 @@ export class FakeLog {
     signal.addEventListener("abort", () => wake(), { once: true });
     try {
       while (!signal.aborted) {
-        const frame = queue.shift();
-        if (frame) yield frame;
-        else if (this.ended)
+        if (queue.length > 0) {
+          const frame = queue.shift();
+          if (!frame) throw failure(Code.Unavailable, "DEPENDENCY_UNAVAILABLE", "cut");
+          yield frame;
+        } else if (this.ended)
           return yield create(WatchResponseSchema, { frame: { case: "ended", value: {} } });
         else await new Promise<void>((resolve) => (wake = resolve));
       }

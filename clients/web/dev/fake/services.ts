@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { Code, type ConnectRouter, createRouterTransport } from "@connectrpc/connect";
+import { Code, type ConnectRouter, createRouterTransport, type Interceptor } from "@connectrpc/connect";
 import { AuthService, PrincipalSchema, TokensSchema } from "../../src/gen/deskmesh/auth/v1/auth_service_pb";
 import { MembershipSchema } from "../../src/gen/deskmesh/auth/v1/organization_pb";
 import { OrganizationService } from "../../src/gen/deskmesh/auth/v1/organization_service_pb";
@@ -29,10 +29,20 @@ export class FakeServices {
   readonly tickets = new FakeTickets();
   /** Milliseconds before every answer. */
   delay = 0;
+  /** True while nothing can be reached. */
+  down = false;
   me = "usr_robin";
 
   readonly transport: TransportFactory = (interceptors) =>
-    createRouterTransport((router) => this.routes(router), { transport: { interceptors } });
+    createRouterTransport((router) => this.routes(router), {
+      transport: { interceptors: [...interceptors, this.#weather] },
+    });
+
+  readonly #weather: Interceptor = (next) => async (request) => {
+    await new Promise((resolve) => setTimeout(resolve, this.delay));
+    if (this.down) throw failure(Code.Unavailable, "DEPENDENCY_UNAVAILABLE", "down");
+    return next(request);
+  };
 
   routes(router: ConnectRouter): void {
     this.#auth(router);
@@ -58,8 +68,7 @@ export class FakeServices {
       }),
     });
     router.service(OrchestratorService, {
-      sendMessage: async ({ conversationId, text, proposalReply }) => {
-        await this.#wait();
+      sendMessage: ({ conversationId, text, proposalReply }) => {
         if (/busy/i.test(text)) throw failure(Code.ResourceExhausted, "MODEL_OVERLOADED", "busy", 8);
         return conversations.ask(conversationId, text, this.me, proposalReply);
       },
@@ -91,8 +100,7 @@ export class FakeServices {
       });
     };
     router.service(AuthService, {
-      signIn: async ({ email, password }) => {
-        await this.#wait();
+      signIn: ({ email, password }) => {
         if (password === "wrong") throw failure(Code.Unauthenticated, "CREDENTIALS_INVALID", "no");
         this.me = PEOPLE.find((person) => person.email === email)?.id ?? "usr_robin";
         return { principal: principal(), tokens: tokens() };
@@ -123,10 +131,7 @@ export class FakeServices {
 
   #knowledge(router: ConnectRouter): void {
     router.service(ArticleService, {
-      listArticles: async () => {
-        await this.#wait();
-        return { articles: ARTICLES.map(({ article }) => article) };
-      },
+      listArticles: () => ({ articles: ARTICLES.map(({ article }) => article) }),
       getArticle: ({ key }) => {
         const found = ARTICLES.find(({ article }) => article.slug === key.value || article.id === key.value);
         if (!found) throw failure(Code.NotFound, "ARTICLE_NOT_FOUND", "no such article");
@@ -145,9 +150,5 @@ export class FakeServices {
         return { hits };
       },
     });
-  }
-
-  #wait(): Promise<void> {
-    return new Promise((resolve) => setTimeout(resolve, this.delay));
   }
 }

@@ -9,6 +9,7 @@ import {
   Ticket,
   UserRoundCheck,
   UserRoundX,
+  WifiOff,
 } from "lucide-react";
 import { lazy, type ReactNode } from "react";
 import { HistoryList } from "../features/chat/HistoryList";
@@ -31,7 +32,8 @@ export default function Shell({ children }: { children: ReactNode }) {
       </a>
       {!online && (
         <div className={styles.offline} role="status">
-          You're offline. What you see may be out of date.
+          <WifiOff size={16} aria-hidden />
+          You're offline. We'll catch up as soon as you're back.
         </div>
       )}
       <div className={styles.shell}>
@@ -49,7 +51,7 @@ function Sidebar() {
   const staff = useIsStaff();
   const { organization } = usePrincipal();
   return (
-    <aside className={styles.sidebar}>
+    <aside className={styles.sidebar} data-rail={staff || undefined}>
       <Link to="/" className={styles.brand}>
         <Mark />
         <span>
@@ -109,14 +111,19 @@ function StaffLinks() {
   return (
     <>
       {VIEWS.map(({ view, label, icon: Icon }) => (
-        <Link key={view} to={`/inbox?view=${view}`} aria-current={current === view ? "page" : undefined}>
+        <Link
+          key={view}
+          to={`/inbox?view=${view}`}
+          aria-current={current === view ? "page" : undefined}
+          title={label}
+        >
           <Icon size={18} aria-hidden />
-          {label}
+          <span>{label}</span>
         </Link>
       ))}
-      <NavLink to="/help">
+      <NavLink to="/help" title="Help centre">
         <BookOpen size={18} aria-hidden />
-        Help centre
+        <span>Help centre</span>
       </NavLink>
     </>
   );

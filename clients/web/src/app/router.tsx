@@ -41,6 +41,7 @@ export function NavLink({
 }: {
   to: string;
   className?: string;
+  title?: string;
   onClick?: () => void;
   children: ReactNode;
 }) {

@@ -24,25 +24,29 @@ export function OutgoingLine({ outgoing, onRetry, onWithdraw }: OutgoingLineProp
     <div className={styles.outgoing}>
       <p className={`${styles.own} ${outgoing.state === "sending" ? styles.sending : ""}`}>{outgoing.text}</p>
       {outgoing.state === "failed" && problem ? (
-        <div className={styles.refused} role="alert">
-          <span>
-            <strong>Not sent.</strong> {problem.title}
-            {left > 0 ? `, try again in ${left} s.` : `. ${problem.detail}`}
-          </span>
-          <span className={styles.actions}>
-            <Button
-              size="s"
-              icon={<RotateCw size={14} aria-hidden />}
-              disabled={left > 0}
-              onClick={() => onRetry(outgoing.text, outgoing.requestId)}
-            >
-              Try again
-            </Button>
-            <Button size="s" look="quiet" onClick={() => onWithdraw(outgoing.requestId)}>
-              Discard
-            </Button>
-          </span>
-          <Reference traceId={problem.traceId} />
+        <div className={styles.card} data-tone="warn" role="alert">
+          <TriangleAlert size={20} aria-hidden />
+          <div className={styles.body}>
+            <strong>Not sent: {problem.title}</strong>
+            <p>
+              {problem.detail}
+              {left > 0 && ` Try again in ${left} s.`}
+            </p>
+            <div className={styles.actions}>
+              <Button
+                size="s"
+                icon={<RotateCw size={14} aria-hidden />}
+                disabled={left > 0}
+                onClick={() => onRetry(outgoing.text, outgoing.requestId)}
+              >
+                Try again
+              </Button>
+              <Button size="s" look="quiet" onClick={() => onWithdraw(outgoing.requestId)}>
+                Discard
+              </Button>
+              <Reference traceId={problem.traceId} />
+            </div>
+          </div>
         </div>
       ) : (
         <span className={styles.note}>Sending…</span>
