@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PROTOS := $(shell find protos -name '*.proto') buf.yaml buf.gen.yaml $(wildcard tools/*.py)
 WEB_SOURCES := $(shell find clients/web -path '*/node_modules' -prune -o -path '*/dist' -prune -o -path '*/src/gen' -prune -o -type f -print)
 
-.PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-e2e test-web bench up down status logs shell clean
+.PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-security test-e2e test-web bench up down status logs shell clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -74,6 +74,9 @@ test-unit: setup ## Unit, contract and architecture tests
 
 test-integration: setup .tools/kubectl ## Tests of each part against real Postgres, Valkey and Envoy
 	pytest tests/integration
+
+test-security: setup .tools/kubectl ## The policy through all its enforcers, tenancy, and every listening port
+	pytest tests/security
 
 test-e2e: setup ## Tests of the whole running stack, with a browser
 	pytest tests/e2e tests/chaos

@@ -1,0 +1,196 @@
+"""The evaluator answers as Istio's documentation says, on the kinds of examples that stand there."""
+
+import time
+from typing import Any
+
+import pytest
+import yaml
+
+from services.common.tokens import parse_jwks
+from tests.security.istio import ALLOWED, Answer, Mesh, Request, Unknown, Workload
+from tests.support.pki import TokenIssuer
+
+JWKS = "https://keys.example/jwks.json"
+HTTPBIN = Workload("foo", {"app": "httpbin"})
+SLEEP = "cluster.local/ns/default/sa/sleep"
+TEST = "cluster.local/ns/test/sa/anybody"
+OTHER = "cluster.local/ns/bar/sa/other"
+ISSUER = TokenIssuer()
+
+
+def mesh(*specs: str, now: Any = time.time) -> Mesh:
+    """A mesh of resources in namespace foo, each written as `Kind: spec`."""
+    resources: list[dict[str, Any]] = []
+    for spec in specs:
+        [(kind, body)] = yaml.safe_load(spec).items()
+        name = str(len(resources))
+        metadata = {"name": name, "namespace": (body or {}).pop("namespace", "foo")}
+        resources.append({"kind": kind, "metadata": metadata, "spec": body})
+    return Mesh(resources, {JWKS: dict(parse_jwks(ISSUER.jwks()))}, now=now)
+
+
+def token(**changes: Any) -> str:
+    claims = {"organization_id": "o", "user_id": "somebody", "roles": (), "iss": "issuer-foo", "aud": "bookinfo"}
+    return ISSUER.token(**claims | changes)
+
+
+GOOGLE = """
+AuthorizationPolicy:
+  rules:
+  - from:
+    - source: {principals: ["cluster.local/ns/default/sa/sleep"]}
+    - source: {namespaces: ["test"]}
+    to:
+    - operation: {methods: ["GET"], paths: ["/info*"]}
+    - operation: {methods: ["POST"], paths: ["/data"]}
+    when:
+    - {key: "request.auth.claims[iss]", values: ["issuer-foo"]}
+"""
+TOKENS = "RequestAuthentication: {jwtRules: [{issuer: issuer-foo, jwksUri: 'https://keys.example/jwks.json'}]}"
+STRICT = "PeerAuthentication: {mtls: {mode: STRICT}}"
+
+
+@pytest.mark.parametrize(
+    ("principal", "method", "path", "with_token", "allowed"),
+    [
+        (SLEEP, "GET", "/info", True, True),
+        (SLEEP, "GET", "/information/more", True, True),
+        (TEST, "POST", "/data", True, True),
+        (SLEEP, "POST", "/info", True, False),
+        (SLEEP, "POST", "/data/more", True, False),
+        (OTHER, "GET", "/info", True, False),
+        ("", "GET", "/info", True, False),
+        (SLEEP, "GET", "/info", False, False),
+    ],
+)
+def test_sources_operations_and_conditions(
+    principal: str, method: str, path: str, with_token: bool, allowed: bool
+) -> None:
+    request = Request(path, principal, method, token=token() if with_token else None)
+    assert mesh(TOKENS, GOOGLE).answer(HTTPBIN, request).allowed == allowed
+
+
+@pytest.mark.parametrize(
+    ("policies", "allowed"),
+    [
+        ([], True),
+        (["AuthorizationPolicy: {}"], False),  # allow-nothing
+        (["AuthorizationPolicy: {rules: [{}]}"], True),  # allow-all
+        (["AuthorizationPolicy: {action: DENY, rules: [{}]}"], False),  # deny-all
+        (["AuthorizationPolicy: {rules: [{}]}", "AuthorizationPolicy: {action: DENY, rules: [{}]}"], False),
+        (["AuthorizationPolicy: {}", "AuthorizationPolicy: {rules: [{}]}"], True),
+        (["AuthorizationPolicy: {selector: {matchLabels: {app: another}}}"], True),
+        (["AuthorizationPolicy: {namespace: bar}"], True),
+        (["AuthorizationPolicy: {namespace: istio-system}"], False),
+        (["AuthorizationPolicy: {action: AUDIT, rules: [{}]}"], True),
+        (["AuthorizationPolicy: {action: DENY}"], True),
+    ],
+)
+def test_the_order_of_policies(policies: list[str], allowed: bool) -> None:
+    assert mesh(*policies).answer(HTTPBIN, Request("/", SLEEP)).allowed == allowed
+
+
+def test_a_denial_of_a_namespace_and_of_those_without_a_token() -> None:
+    dev = "cluster.local/ns/dev/sa/somebody"
+    denial = """
+AuthorizationPolicy:
+  action: DENY
+  rules: [{from: [{source: {namespaces: [dev]}}], to: [{operation: {methods: [POST]}}]}]
+"""
+    assert not mesh(denial).answer(HTTPBIN, Request("/", dev)).allowed
+    assert mesh(denial).answer(HTTPBIN, Request("/", dev, "GET")).allowed
+    assert mesh(denial).answer(HTTPBIN, Request("/", SLEEP)).allowed
+    missing = """
+AuthorizationPolicy:
+  action: DENY
+  rules: [{from: [{source: {notRequestPrincipals: ["*"]}}], to: [{operation: {notPaths: [/healthz]}}]}]
+"""
+    assert mesh(TOKENS, missing).answer(HTTPBIN, Request("/", SLEEP)).status == 403
+    assert mesh(TOKENS, missing).answer(HTTPBIN, Request("/healthz", SLEEP)).allowed
+    assert mesh(TOKENS, missing).answer(HTTPBIN, Request("/", SLEEP, token=token())).allowed
+
+
+def test_request_principals_hosts_and_ports() -> None:
+    policy = """
+AuthorizationPolicy:
+  rules:
+  - from: [{source: {requestPrincipals: ["issuer-foo/*"]}}]
+    to: [{operation: {hosts: ["*.example.com"], ports: ["443"]}}]
+"""
+    made = mesh(TOKENS, policy)
+    request = Request("/", SLEEP, host="api.example.com", port=443, token=token())
+    assert made.answer(HTTPBIN, request).allowed
+    for other in (
+        Request("/", SLEEP, host="api.example.com", port=443),
+        Request("/", SLEEP, host="example.org", port=443, token=token()),
+        Request("/", SLEEP, host="api.example.com", port=80, token=token()),
+    ):
+        assert made.answer(HTTPBIN, other).status == 403
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({}, 200),
+        ({"exp": int(time.time()) - 30}, 200),
+        ({"exp": int(time.time()) - 90}, 401),
+        ({"nbf": int(time.time()) + 90}, 401),
+        ({"iss": "issuer-bar"}, 401),
+        ({"aud": "another"}, 401),
+        ({"headers": {"kid": "another"}}, 401),
+        ({"key": TokenIssuer().key}, 401),
+    ],
+)
+def test_a_token_that_comes_must_hold(changes: dict[str, Any], status: int) -> None:
+    rules = TOKENS.replace("issuer-foo,", "issuer-foo, audiences: [bookinfo],")
+    assert mesh(rules).answer(HTTPBIN, Request("/", SLEEP, token=token(**changes))).status == status
+
+
+def test_no_token_is_no_bad_token() -> None:
+    assert mesh(TOKENS).answer(HTTPBIN, Request("/", SLEEP)) == ALLOWED
+    assert mesh(TOKENS).answer(HTTPBIN, Request("/", SLEEP, token="junk")).status == 401
+
+
+MESH_WIDE = "PeerAuthentication: {namespace: istio-system, mtls: {mode: STRICT}}"
+NO_TLS = "PeerAuthentication: {selector: {matchLabels: {app: httpbin}}, mtls: {mode: DISABLE}}"
+ONE_PORT = """
+PeerAuthentication:
+  selector: {matchLabels: {app: httpbin}}
+  mtls: {mode: UNSET}
+  portLevelMtls: {8080: {mode: DISABLE}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policies", "port", "mode"),
+    [
+        ([], 0, "PERMISSIVE"),
+        ([STRICT], 0, "STRICT"),
+        ([STRICT, NO_TLS], 0, "DISABLE"),
+        ([STRICT, NO_TLS.replace("httpbin", "another")], 0, "STRICT"),
+        ([MESH_WIDE], 0, "STRICT"),
+        ([MESH_WIDE.replace("istio-system", "bar")], 0, "PERMISSIVE"),
+        ([MESH_WIDE, STRICT.replace("STRICT", "PERMISSIVE")], 0, "PERMISSIVE"),
+        ([STRICT, ONE_PORT], 8080, "DISABLE"),
+        ([STRICT, ONE_PORT], 9090, "STRICT"),
+    ],
+)
+def test_the_narrowest_peer_authentication_counts(policies: list[str], port: int, mode: str) -> None:
+    made = mesh(*policies)
+    assert made.mode(HTTPBIN, port) == mode
+    without_tls = made.answer(HTTPBIN, Request("/", port=port))
+    assert without_tls == (Answer(0, without_tls.why) if mode == "STRICT" else ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "AuthorizationPolicy: {action: CUSTOM, provider: {name: somebody}, rules: [{}]}",
+        "AuthorizationPolicy: {rules: [{}, {from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}",
+        "AuthorizationPolicy: {rules: [{to: [{operation: {paths: ['/a/{*}']}}]}]}",
+        "AuthorizationPolicy: {rules: [{when: [{key: connection.sni, values: [a]}]}]}",
+    ],
+)
+def test_what_is_not_evaluated_is_not_passed_over(policy: str) -> None:
+    with pytest.raises(Unknown):
+        mesh(policy).answer(HTTPBIN, Request("/", SLEEP))
