@@ -72,7 +72,8 @@ export function AnswerBody({ text, citations, onCite, streaming = false, childre
   return (
     <div className={styles.answer}>
       <Markdown text={text} onCite={cite} streaming={streaming} />
-      {citations.some(Boolean) && (
+      {/* Below a text that grows, they would be pushed down line by line; the markers open them meanwhile. */}
+      {!streaming && citations.some(Boolean) && (
         <ul className={styles.sources} aria-label="Sources">
           {citations.map((citation, index) => (
             // biome-ignore lint/suspicious/noArrayIndexKey: a source is its number

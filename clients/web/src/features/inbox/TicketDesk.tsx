@@ -22,7 +22,7 @@ export function TicketDesk({ ticketId, onBack }: { ticketId: string; onBack: (()
   const [tab, setTab] = useState<"conversation" | "ticket">("conversation");
   if (ticket.isPending) {
     return (
-      <div className={styles.desk}>
+      <div className={`${styles.desk} ${styles.loading}`}>
         <Skeleton lines={9} label="Loading the ticket" />
       </div>
     );
