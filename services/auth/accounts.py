@@ -33,6 +33,7 @@ class Letter(StrEnum):
     FACTOR_ADDED = "factor_added"
     FACTOR_REMOVED = "factor_removed"
     CODES_GUESSED = "codes_guessed"
+    INVITATION = "invitation"
 
     @property
     def purpose(self) -> Purpose | None:
@@ -62,18 +63,19 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class MailJob:
-    """A letter to be sent to whoever has the address by then, if anybody."""
+    """A letter to be sent to whoever has the address by then, if anybody; of an invitation `reference` says which."""
 
     id: str
     letter: Letter
     email: str
     due_at: datetime
     attempts: int = 0
+    reference: str = ""
 
     @classmethod
-    def new(cls, letter: Letter, email: str, *, at: datetime) -> Self:
+    def new(cls, letter: Letter, email: str, *, at: datetime, reference: str = "") -> Self:
         """A letter that is due now."""
-        return cls(new_id("mjb"), letter, email, at)
+        return cls(new_id("mjb"), letter, email, at, reference=reference)
 
 
 def new_token() -> str:

@@ -11,6 +11,7 @@ from services.common.errors import InvalidInput
 from services.common.ids import new_id
 from services.common.permissions import OWN
 
+SERVICE_ACCOUNT_ID = "svc_"
 MAXIMUM_SERVICE_ACCOUNTS = 100
 MAXIMUM_LIVE_KEYS = 200
 DEFAULT_LIFETIME = timedelta(days=90)
@@ -31,7 +32,7 @@ class ServiceAccount:
     @classmethod
     def new(cls, organization_id: str, name: str, created_by: str, *, at: datetime) -> Self:
         """One that was not there before. Raises InvalidInput for a name of nothing but space."""
-        return cls(new_id("svc"), organization_id, _tidy(name), created_by, at)
+        return cls(new_id(SERVICE_ACCOUNT_ID.rstrip("_")), organization_id, _tidy(name), created_by, at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from deskmesh.auth.v1 import (
     api_key_service_pb2_grpc,
     audit_service_pb2_grpc,
     auth_service_pb2_grpc,
+    invitation_service_pb2_grpc,
+    membership_service_pb2_grpc,
     organization_service_pb2_grpc,
     role_service_pb2_grpc,
     signing_key_service_pb2_grpc,
@@ -28,14 +30,17 @@ from services.auth.servicers.accounts import AccountServicer, SigningKeyServicer
 from services.auth.servicers.api_keys import ApiKeyServicer
 from services.auth.servicers.audit import AuditServicer
 from services.auth.servicers.origin import WithOrigin
+from services.auth.servicers.places import InvitationServicer, MembershipServicer
 from services.auth.servicers.roles import RoleServicer
 from services.auth.settings import AuthSettings
 from services.auth.usecases.accounts import Accounts
 from services.auth.usecases.api_keys import Keys, ServiceAccounts
 from services.auth.usecases.audit import Audit
+from services.auth.usecases.invitations import Invitations
 from services.auth.usecases.mailroom import MailRoom
 from services.auth.usecases.members import Members
 from services.auth.usecases.opening import Openings
+from services.auth.usecases.places import Places
 from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
 from services.auth.usecases.signing_keys import SigningKeys
@@ -100,6 +105,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     members = Members(work, passwords, announcer, platform.clock)
     catalogue = permission_catalogue()
     roles = Roles(work, announcer, platform.clock, catalogue)
+    invitations = Invitations(work, passwords, openings, mailroom.wake, platform.clock)
     key_tokens = JwtAccessTokens(
         ring,
         issuer=settings.token_issuer,
@@ -124,6 +130,14 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             WithOrigin(OrganizationServicer(members)),
         ),
         ServicerRegistration(role_service_pb2_grpc.add_RoleServiceServicer_to_server, WithOrigin(RoleServicer(roles))),
+        ServicerRegistration(
+            invitation_service_pb2_grpc.add_InvitationServiceServicer_to_server,
+            WithOrigin(InvitationServicer(invitations)),
+        ),
+        ServicerRegistration(
+            membership_service_pb2_grpc.add_MembershipServiceServicer_to_server,
+            WithOrigin(MembershipServicer(Places(work, openings, platform.clock))),
+        ),
         ServicerRegistration(
             api_key_service_pb2_grpc.add_ApiKeyServiceServicer_to_server,
             WithOrigin(ApiKeyServicer(ServiceAccounts(work, announcer, platform.clock), keys)),

@@ -30,6 +30,12 @@ _WORDS: dict[Letter, tuple[str, str]] = {
     ),
 }
 
+_INVITATION = (
+    "You are invited to {organization}",
+    "Hello,\n\n{organization} asks you to join as a member. Follow this link to accept; it holds for seven days and "
+    "works once:\n\n{link}\n\nIf you do not know them, do nothing.\n\n" + _FOOTER,
+)
+
 _PAGES = {Letter.VERIFY_EMAIL: "verify-email", Letter.RESET_PASSWORD: "reset-password"}
 
 
@@ -39,3 +45,11 @@ def write(letter: Letter, to: str, name: str, public_url: str, token: str) -> Ma
     link = f"{public_url}/{_PAGES[letter]}#{token}" if letter in _PAGES else ""
     body = text.format(link=link, reset=f"{public_url}/forgot-password")
     return Mail(to, subject, f"Hello {name},\n\n{body}\n{_FOOTER}")
+
+
+def write_invitation(to: str, organization: str, public_url: str, token: str) -> Mail:
+    """The letter to somebody who may have no account yet. The name was chosen by others: it becomes one line."""
+    subject, text = _INVITATION
+    name = " ".join(organization.split())
+    link = f"{public_url}/accept-invitation#{token}"
+    return Mail(to, subject.format(organization=name), text.format(organization=name, link=link))

@@ -60,6 +60,10 @@ def to_roles(numbers: Sequence[int]) -> tuple[Role, ...]:
     return tuple(_ROLE_FROM_PROTO[number] for number in numbers)
 
 
+def roles(held: Sequence[Role]) -> list[Any]:
+    return [_ROLE_TO_PROTO[role] for role in held]
+
+
 def roles_of(caller: Caller) -> tuple[Role, ...]:
     """The roles the caller's token names; a role that is no longer known is left out."""
     return tuple(role for role in Role if role in caller.roles)
@@ -77,7 +81,7 @@ def principal(person: Principal) -> auth_service_pb2.Principal:
     return auth_service_pb2.Principal(
         user=user(person.user),
         organization=organization(person.organization),
-        roles=[_ROLE_TO_PROTO[role] for role in person.roles],
+        roles=roles(person.roles),
         permissions=sorted(permissions_of(person.grants)),
     )
 
@@ -109,7 +113,7 @@ def membership(place: Membership) -> organization_pb2.Membership:
     return organization_pb2.Membership(
         user=user(place.user),
         organization_id=place.organization_id,
-        roles=[_ROLE_TO_PROTO[role] for role in place.roles],
+        roles=roles(place.roles),
         custom_role_ids=place.custom_role_ids,
         created_at=made,
     )

@@ -10,6 +10,7 @@ from services.auth.account_ports import Accounts, Links, MailJobs, RevocationLog
 from services.auth.api_key_ports import ApiKeys
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
+from services.auth.invitations import Invitation
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 
@@ -58,6 +59,9 @@ class Memberships(Protocol):
     async def oldest_of(self, user_id: str) -> Membership | None:
         """The place a person has had longest."""
 
+    async def list_of(self, user_id: str, limit: int) -> Sequence[Membership]:
+        """The places of a person, the oldest first."""
+
     async def list(
         self, organization_id: str, role: Role | None, after: tuple[str, str] | None, limit: int
     ) -> Sequence[Membership]:
@@ -98,6 +102,22 @@ class RefreshTokens(Protocol):
 
     async def revoke_member(self, organization_id: str, user_id: str, *, at: datetime) -> None:
         """End every sign-in of a person in an organization."""
+
+
+class Invitations(Protocol):
+    """Invitations of one organization, or of all in a unit of work of the system."""
+
+    async def put(self, invitation: Invitation) -> None:
+        """Keep it, new or changed."""
+
+    async def get(self, invitation_id: str) -> Invitation:
+        """Raises InvitationNotFound."""
+
+    async def find_locked(self, token_hash: bytes) -> Invitation | None:
+        """The invitation of a link; whoever else follows it waits until this unit of work ends."""
+
+    async def list_open(self, now: datetime) -> Sequence[Invitation]:
+        """Those that can be accepted still, the newest first."""
 
 
 class Roles(Protocol):
@@ -165,6 +185,9 @@ class Work(Protocol):
 
     @property
     def refresh_tokens(self) -> RefreshTokens: ...
+
+    @property
+    def invitations(self) -> Invitations: ...
 
     @property
     def roles(self) -> Roles: ...

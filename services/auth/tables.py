@@ -127,6 +127,7 @@ mail_jobs = Table(
     Column("email", String, nullable=False),
     Column("due_at", DateTime(timezone=True), nullable=False, index=True),
     Column("attempts", Integer, nullable=False),
+    Column("reference", String, nullable=False, server_default=""),
 )
 
 revocations = Table(

@@ -7,6 +7,9 @@ from functools import cached_property
 from services.common.permissions import OWN
 from services.common.tracing import current_ids
 
+# The session of a token that an API key was exchanged for is the key.
+API_KEY_ID = "key_"
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -27,6 +30,11 @@ class Caller:
     methods: tuple[str, ...] = ()
     # Seconds since the epoch; 0 for a caller whom no token let in.
     expires_at: float = 0.0
+
+    @property
+    def by_key(self) -> bool:
+        """True when an API key was exchanged for the token: it opens what its scopes name, and nothing personal."""
+        return self.session_id.startswith(API_KEY_ID)
 
     def may(self, permission: str) -> bool:
         """True when the person holds the permission without being narrowed to what is their own."""

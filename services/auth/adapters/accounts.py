@@ -70,6 +70,7 @@ class SqlMailJobs:
             "email": job.email,
             "due_at": job.due_at,
             "attempts": job.attempts,
+            "reference": job.reference,
         }
         await self._session.execute(insert(tables.mail_jobs).values(values))
 
@@ -77,7 +78,7 @@ class SqlMailJobs:
         table = tables.mail_jobs
         due = select(table).where(table.c.due_at <= now).order_by(table.c.due_at).limit(1)
         row = (await self._session.execute(due.with_for_update(skip_locked=True))).first()
-        return MailJob(row.id, Letter(row.letter), row.email, row.due_at, row.attempts) if row else None
+        return MailJob(row.id, Letter(row.letter), row.email, row.due_at, row.attempts, row.reference) if row else None
 
     async def postpone(self, job: MailJob) -> None:
         table = tables.mail_jobs

@@ -12,6 +12,7 @@ from services.auth import tables
 from services.auth.adapters.accounts import SqlAccounts, SqlLinks, SqlMailJobs, SqlRevocationLog
 from services.auth.adapters.api_keys import SqlApiKeys
 from services.auth.adapters.audit import SqlAuditLog
+from services.auth.adapters.invitations import SqlInvitations
 from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
@@ -128,11 +129,13 @@ class SqlMemberships:
         return _membership(row) if row else None
 
     async def oldest_of(self, user_id: str) -> Membership | None:
+        return next(iter(await self.list_of(user_id, 1)), None)
+
+    async def list_of(self, user_id: str, limit: int) -> Sequence[Membership]:
         places = tables.memberships
         statement = self._joined().where(places.c.user_id == user_id)
-        statement = statement.order_by(places.c.created_at, places.c.organization_id).limit(1)
-        row = (await self._session.execute(statement)).first()
-        return _membership(row) if row else None
+        statement = statement.order_by(places.c.created_at, places.c.organization_id).limit(limit)
+        return [_membership(row) for row in await self._session.execute(statement)]
 
     async def list(
         self, organization_id: str, role: Role | None, after: tuple[str, str] | None, limit: int
@@ -267,6 +270,7 @@ class SqlWork(SqlUnitOfWork):
     organizations: SqlOrganizations
     memberships: SqlMemberships
     refresh_tokens: SqlRefreshTokens
+    invitations: SqlInvitations
     roles: SqlRoles
     accounts: SqlAccounts
     links: SqlLinks
@@ -281,6 +285,7 @@ class SqlWork(SqlUnitOfWork):
         self.organizations = SqlOrganizations(session)
         self.memberships = SqlMemberships(session)
         self.refresh_tokens = SqlRefreshTokens(session)
+        self.invitations = SqlInvitations(session)
         self.roles = SqlRoles(session, self.organization_id)
         self.accounts = SqlAccounts(session)
         self.links = SqlLinks(session)

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from services.auth import letters
 from services.auth.account_ports import Mailer
-from services.auth.accounts import Link, MailJob, hash_token, new_token
+from services.auth.accounts import Letter, Link, MailJob, hash_token, new_token
 from services.auth.ports import Work, WorkFactory
 from services.common.clock import Clock
 from services.common.mail import Mail, MailNotSent
@@ -66,7 +66,9 @@ class MailRoom:
         return True
 
     async def _write(self, work: Work, job: MailJob) -> Mail | None:
-        """The letter; None when nobody has the address."""
+        """The letter; None when nobody has the address, or the invitation was withdrawn meanwhile."""
+        if job.letter is Letter.INVITATION:
+            return await self._invite(work, job.reference)
         user = await work.users.find_by_email(job.email)
         if user is None:
             return None
@@ -76,6 +78,15 @@ class MailRoom:
             expires_at = self._clock() + job.letter.purpose.lifetime
             await work.links.add(Link(hash_token(token), user.id, job.letter.purpose, user.email, expires_at))
         return letters.write(job.letter, user.email, user.display_name, self._public_url, token)
+
+    async def _invite(self, work: Work, invitation_id: str) -> Mail | None:
+        invitation = await work.invitations.get(invitation_id)
+        if not invitation.is_open(self._clock()):
+            return None
+        token = new_token()
+        await work.invitations.put(replace(invitation, token_hash=hash_token(token)))
+        organization = await work.organizations.get(invitation.organization_id)
+        return letters.write_invitation(invitation.email, organization.name, self._public_url, token)
 
     async def _later(self, job: MailJob) -> bool:
         async with self._work.system() as work:

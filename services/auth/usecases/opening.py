@@ -48,8 +48,10 @@ class Openings:
         self._successor_key = successor_key
         self.refresh_lifetime = refresh_lifetime
 
-    async def begin(self, work: Work, principal: Principal, methods: Sequence[str]) -> SignedIn:
-        """Open a family for a person who has just proved who they are by `methods`."""
+    async def begin(
+        self, work: Work, principal: Principal, methods: Sequence[str], *, authenticated_at: datetime | None = None
+    ) -> SignedIn:
+        """Open a family for a person who proved who they are by `methods`: just now, unless it says when."""
         now = self._clock()
         token = new_refresh_token()
         family = RefreshFamily(
@@ -57,7 +59,7 @@ class Openings:
             principal.user.id,
             principal.organization.id,
             now,
-            authenticated_at=now,
+            authenticated_at=authenticated_at or now,
             methods=tuple(methods),
         )
         await work.refresh_tokens.begin(family, hash_refresh_token(token), now + self.refresh_lifetime)

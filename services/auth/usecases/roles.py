@@ -89,7 +89,8 @@ class Roles:
         async with self._work.tenant(organization_id) as work:
             await work.organizations.lock(organization_id)
             role = await work.roles.get(role_id)
-            if await work.roles.holders(role_id, 1):
+            invited = await work.invitations.list_open(self._clock())
+            if await work.roles.holders(role_id, 1) or any(role_id in one.custom_role_ids for one in invited):
                 raise RoleInUse
             await work.roles.delete(role_id)
             await self._log(work, EventType.ROLE_DELETED, role)

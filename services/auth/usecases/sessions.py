@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 
 from services.auth.account_ports import Allowances, Announcer
 from services.auth.accounts import Account, Letter, MailJob
+from services.auth.api_keys import SERVICE_ACCOUNT_ID
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import (
     Membership,
@@ -165,9 +166,13 @@ class Sessions:
     async def who_am_i(
         self, organization_id: str, user_id: str, roles: Sequence[Role], permissions: frozenset[str]
     ) -> Principal:
-        """The person of an access token. Raises UserNotFound when it outlived its owner's membership."""
+        """Who an access token stands for. Raises UserNotFound or ServiceAccountNotFound when it outlived them."""
         async with self._work.tenant(organization_id) as work:
-            user = await work.users.get(user_id)
+            if user_id.startswith(SERVICE_ACCOUNT_ID):
+                account = await work.api_keys.get_account(user_id)
+                user = User(account.id, "", account.name, "", account.created_at)
+            else:
+                user = await work.users.get(user_id)
             organization = await work.organizations.get(organization_id)
         return Principal(user, organization, tuple(roles), permissions)
 

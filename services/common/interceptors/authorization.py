@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from mesh.policy.table import Rule
+from mesh.policy.table import Idempotency, Rule
 from services.common.context import Caller
 from services.common.errors import PermissionDenied
 from services.common.permissions import OWN
@@ -39,12 +39,16 @@ def authorization(rule: Rule, *, now: Callable[[], float] = time.time) -> Author
     """The check of one RPC. It raises WorkloadNotAllowed, PermissionMissing or StepUpRequired."""
     callers, permission, own = rule.callers, rule.permission, rule.permission + OWN
     step_up = rule.step_up
+    # What asks for no permission is a person's own business.
+    personal = not permission and not rule.anonymous and rule.idempotency is not Idempotency.READ
 
     def authorize(caller: Caller) -> None:
         if caller.workload not in callers:
             raise WorkloadNotAllowed
         if permission and permission not in caller.permissions and own not in caller.permissions:
             raise PermissionMissing(metadata={"permission": permission})
+        if personal and caller.by_key:
+            raise PermissionMissing(message="An API key cannot do this; sign in as a person.")
         if step_up and caller.user_id and now() - caller.authenticated_at > STEP_UP_SECONDS:
             raise StepUpRequired(metadata={"max_age_seconds": f"{STEP_UP_SECONDS:.0f}"})
 

@@ -14,6 +14,8 @@ from services.auth.api_keys import ApiKey, ServiceAccount
 from services.auth.audit import AuditEvent
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, RoleNameTaken, RoleNotFound, SlugTaken, UserNotFound
+from services.auth.invitation_errors import InvitationNotFound
+from services.auth.invitations import Invitation
 from services.auth.ports import AccessToken, AuditFilter
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
@@ -38,6 +40,7 @@ class FakeStore:
     mail_jobs: dict[str, MailJob] = field(default_factory=dict)
     revoked: list[tuple[datetime, Revocation]] = field(default_factory=list)
     service_accounts: dict[str, ServiceAccount] = field(default_factory=dict)
+    invitations: dict[str, Invitation] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
@@ -60,6 +63,7 @@ class FakeWork:
         self.organizations = FakeOrganizations(self._store, self._organization_id)
         self.memberships = FakeMemberships(self._store, self._organization_id)
         self.refresh_tokens = FakeRefreshTokens(self._store)
+        self.invitations = FakeInvitations(self._store, self._organization_id)
         self.roles = FakeRoles(self._store, self._organization_id or "")
         self.accounts = FakeAccounts(self._store)
         self.links = FakeLinks(self._store)
@@ -174,7 +178,11 @@ class FakeMemberships:
 
     async def oldest_of(self, user_id: str) -> Membership | None:
         places = [self._whole(place) for place in self._store.memberships.values() if place.user.id == user_id]
-        return min(places, key=lambda place: (place.created_at, place.organization_id), default=None)
+        return min(places, key=_age, default=None)
+
+    async def list_of(self, user_id: str, limit: int) -> Sequence[Membership]:
+        places = [self._whole(place) for place in self._store.memberships.values() if place.user.id == user_id]
+        return sorted(places, key=_age)[:limit]
 
     async def list(
         self, organization_id: str, role: Role | None, after: tuple[str, str] | None, limit: int
@@ -197,6 +205,36 @@ class FakeMemberships:
 
     async def remove(self, organization_id: str, user_id: str) -> None:
         del self._store.memberships[organization_id, user_id]
+
+
+def _age(place: Membership) -> tuple[datetime, str]:
+    return place.created_at, place.organization_id
+
+
+class FakeInvitations:
+    """See `ports.Invitations`."""
+
+    def __init__(self, store: FakeStore, tenant: str | None) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    def _own(self) -> list[Invitation]:
+        return [one for one in self._store.invitations.values() if self._tenant in (None, one.organization_id)]
+
+    async def put(self, invitation: Invitation) -> None:
+        self._store.invitations[invitation.id] = invitation
+
+    async def get(self, invitation_id: str) -> Invitation:
+        for invitation in self._own():
+            if invitation.id == invitation_id:
+                return invitation
+        raise InvitationNotFound(resource_name=invitation_id)
+
+    async def find_locked(self, token_hash: bytes) -> Invitation | None:
+        return next((one for one in self._own() if one.token_hash == token_hash), None)
+
+    async def list_open(self, now: datetime) -> Sequence[Invitation]:
+        return sorted((one for one in self._own() if one.is_open(now)), key=lambda one: one.id, reverse=True)
 
 
 class FakeRefreshTokens:
