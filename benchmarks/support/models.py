@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -35,9 +35,10 @@ class Models:
     inference: "inference_service_pb2_grpc.InferenceServiceAsyncStub"
     router: "router_service_pb2_grpc.RouterServiceAsyncStub"
 
-    async def route(self) -> tuple[str, str]:
+    async def route(self, conversation: str = "", prefix_blocks: Sequence[int] = ()) -> tuple[str, str]:
         """Model and replica, as the router says."""
-        answer = await self.router.Route(router_service_pb2.RouteRequest())
+        request = router_service_pb2.RouteRequest(affinity_key=conversation, prefix_blocks=prefix_blocks)
+        answer = await self.router.Route(request)
         return answer.model.name, answer.replica
 
 

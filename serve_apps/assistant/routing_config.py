@@ -67,6 +67,6 @@ class RouterConfig(Part):
         PowerOfTwo(kind="power_of_two"),
     )
     # For how long a caller may send a conversation's next request to the same place without asking again.
-    lease_seconds: float = Field(default=30.0, ge=0, le=600)
+    lease_seconds: float = Field(default=5.0, ge=0, le=600)
     # A replica above this share of its capacity grants no lease: its load is about to matter.
     lease_load_share: float = Field(default=0.5, gt=0, le=1)

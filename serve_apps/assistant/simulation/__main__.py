@@ -1,0 +1,46 @@
+"""`python -m serve_apps.assistant.simulation [replicas]`: the router's policies against one another, as a table."""
+
+import sys
+from dataclasses import replace
+
+from serve_apps.assistant.routing_config import (
+    LeastLoaded,
+    PowerOfTwo,
+    PrefixAffinity,
+    ReplicaPolicy,
+    RouterConfig,
+    SessionAffinity,
+)
+from serve_apps.assistant.simulation.routing import Scenario, Simulation
+
+TWO = PowerOfTwo(kind="power_of_two")
+SESSION = SessionAffinity(kind="session_affinity", slack=8)
+PREFIX = PrefixAffinity(kind="prefix_affinity", slack=8, remembered_blocks=4096)
+WAYS: dict[str, tuple[ReplicaPolicy, ...]] = {
+    "power of two": (TWO,),
+    "least loaded": (LeastLoaded(kind="least_loaded"),),
+    "session, then power of two": (SESSION, TWO),
+    "prefix, session, then power of two": (PREFIX, SESSION, TWO),
+}
+COLUMNS = "taken | refused | lost | first token p50 | p99 | from the cache | fullest/mean | a decision"
+
+
+def main() -> None:
+    """Print the table."""
+    replicas = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    normal = Scenario(replicas=replicas, rate=replicas * 9.0, tenants=replicas // 2)
+    cases = {"steady": normal, "a tenth of the replicas lost halfway": replace(normal, lost_share=0.1)}
+    for case, scenario in cases.items():
+        sys.stdout.write(f"\n{replicas} replicas, {scenario.rate:.0f} requests/s, {case}\n\n| policies | {COLUMNS} |\n")
+        for name, policies in WAYS.items():
+            found = Simulation(RouterConfig(replica_policies=policies), scenario).run()
+            sys.stdout.write(
+                f"| {name} | {found.served} | {found.refused} | {found.lost} | {found.first_token_p50 * 1000:.0f} ms | "
+                f"{found.first_token_p99 * 1000:.0f} ms | {found.hit_share:.1%} | {found.imbalance:.2f} | "
+                f"{found.decision_microseconds:.0f} µs |\n"
+            )
+            sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""The router over real gRPC: what it is told of replicas, what it decides, and what it says of it."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+import pytest_asyncio
+
+from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc, routing_pb2
+from serve_apps.assistant.board import Board, Report
+from serve_apps.assistant.config import CapabilityName, Cost, ModelConfig
+from serve_apps.assistant.engine_config import SimulatedEngineConfig
+from serve_apps.assistant.engines.base import EngineLoad
+from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
+from serve_apps.assistant.routing_config import ModelWeights, PowerOfTwo, PrefixAffinity, RouterConfig
+from serve_apps.assistant.scaling_log import Decision
+from serve_apps.assistant.servicer import registration
+from serve_apps.assistant.servicers.router import RouterServicer
+from services.common.errors import from_rpc_error
+from tests.integration.serve_apps.conftest import MemoryStore
+
+CAPACITY = 10
+CONFIG = RouterConfig(
+    models=ModelWeights(cost=1.0),
+    replica_policies=(
+        PrefixAffinity(kind="prefix_affinity", slack=4, remembered_blocks=64),
+        PowerOfTwo(kind="power_of_two"),
+    ),
+)
+
+
+def model(name: str, quality: int, cost: float) -> ModelConfig:
+    return ModelConfig(
+        name=f"simulated-{name}",
+        application=name,
+        capabilities=(CapabilityName.CHAT,),
+        quality=quality,
+        cost=Cost(input_per_million=cost, output_per_million=cost),
+        context_length=1000,
+        engine=SimulatedEngineConfig(kind="simulated"),
+    )
+
+
+SMALL, LARGE = model("small", 2, 1.0), model("large", 8, 10.0)
+
+
+def report(model: ModelConfig, port: int, load: int = 0, *, sequence: int = 0, draining: bool = False) -> Report:
+    return Report(model.application, f"127.0.0.1:{port}", model.name, draining, load, 0, 0.0, CAPACITY, sequence)
+
+
+@dataclass
+class Router:
+    """A running router."""
+
+    servicer: RouterServicer
+    stub: "router_service_pb2_grpc.RouterServiceAsyncStub"
+
+    async def route(self, **fields: object) -> router_service_pb2.RouteResponse:
+        return await self.stub.Route(router_service_pb2.RouteRequest(**fields))  # type: ignore[arg-type]
+
+
+@pytest_asyncio.fixture
+async def router(short_folder: Path) -> AsyncIterator[Router]:
+    servicer = RouterServicer(CONFIG, (SMALL, LARGE), random.Random(7))
+    settings = ReplicaSettings(
+        host="127.0.0.1",
+        first_port=42500,
+        run_folder=short_folder,
+        environment="dev",
+        log_level="INFO",
+        otlp_endpoint="",
+        drain_seconds=0.2,
+    )
+    board = Board(MemoryStore())
+    server = ReplicaServer(settings, application="router", model="", capacity=1, load=EngineLoad, board=board)
+    await server.start([registration(servicer)])
+    servicer.learn([report(SMALL, 1), report(SMALL, 2), report(LARGE, 3)])
+    async with grpc.aio.insecure_channel(server.address) as channel:
+        stub: router_service_pb2_grpc.RouterServiceAsyncStub = router_service_pb2_grpc.RouterServiceStub(channel)
+        yield Router(servicer, stub)
+    await server.drain()
+
+
+async def test_a_choice_is_explained(router: Router) -> None:
+    answer = await router.route(min_quality=5, prompt_tokens=100, completion_tokens=100)
+    assert (answer.model.name, answer.model.quality, answer.replica) == (LARGE.name, 8, "127.0.0.1:3")
+    first, second = answer.routing.candidates
+    assert (first.model, first.rejection, first.ready_replicas) == (LARGE.name, routing_pb2.REJECTION_UNSPECIFIED, 1)
+    assert first.cost == pytest.approx(0.002)
+    assert dict(first.parts) == {"quality": 0.0, "cost": 0.0, "load": 0.0}
+    assert (second.model, second.rejection) == (SMALL.name, routing_pb2.REJECTION_QUALITY)
+    assert answer.routing.model_reason == "the only one that fits"
+    assert answer.lease.ToMilliseconds() == 5000
+
+
+async def test_the_cheap_one_serves_until_it_is_full(router: Router) -> None:
+    for _ in range(2 * CAPACITY):
+        assert (await router.route()).model.name == SMALL.name
+    # The replicas have not reported yet; the router knows what it has sent.
+    full = await router.route()
+    assert full.model.name == LARGE.name
+    assert full.routing.candidates[1].rejection == routing_pb2.REJECTION_OVERLOADED
+    # What they report now holds instead.
+    router.servicer.learn([report(SMALL, 1, sequence=1), report(SMALL, 2, CAPACITY, sequence=1)])
+    assert (await router.route()).replica == "127.0.0.1:1"
+
+
+async def test_nobody_is_sent_to_a_replica_that_drains(router: Router) -> None:
+    router.servicer.learn([report(SMALL, 1, draining=True), report(SMALL, 2)])
+    assert {(await router.route()).replica for _ in range(6)} == {"127.0.0.1:2"}
+
+
+async def test_prompts_that_begin_alike_go_to_one_replica(router: Router) -> None:
+    first = await router.route(prefix_blocks=[1, 2, 3])
+    again = await router.route(prefix_blocks=[1, 2, 3, 4])
+    assert again.replica == first.replica
+    assert "prefix affinity (3 of 4 blocks)" in again.routing.replica_reason
+
+
+async def test_every_refusal_has_its_reason(router: Router) -> None:
+    for fields, code, reason in (
+        ({"model": "nobody"}, grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+        ({"prompt_tokens": 5000}, grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+        ({"min_quality": 11}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ({"language": "english"}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        (
+            {"avoid_replicas": [f"127.0.0.1:{port}" for port in (1, 2, 3)]},
+            grpc.StatusCode.UNAVAILABLE,
+            "MODEL_UNAVAILABLE",
+        ),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await router.route(**fields)
+        error = from_rpc_error(raised.value)
+        assert (error.code, error.reason) == (code, reason), fields
+
+
+async def test_decisions_on_replicas_can_be_followed(router: Router) -> None:
+    first = Decision(100.5, SMALL.name, 1, 2, 16.0, 3.0, 0.5, 1.2, "19 requests are more than 1 × 16")
+    router.servicer.learn_decisions([first, replace(first, model=LARGE.name)])
+    call = router.stub.WatchScaling(router_service_pb2.WatchScalingRequest(model=SMALL.name))
+    async with asyncio.timeout(5):
+        found = (await anext(aiter(call))).decision
+        assert (found.model, found.from_replicas, found.to_replicas, found.running) == (SMALL.name, 1, 2, 16.0)
+        assert found.decided_at.ToMilliseconds() == 100_500
+        router.servicer.learn_decisions([first, replace(first, at=200.0, from_replicas=2, to_replicas=1)])
+        found = (await anext(aiter(call))).decision
+        assert (found.from_replicas, found.to_replicas) == (2, 1)
+    call.cancel()
+
+
+async def test_models_are_listed_with_what_they_are(router: Router) -> None:
+    listed = (await router.stub.ListModels(router_service_pb2.ListModelsRequest())).models
+    assert [(one.profile.name, len(one.replicas)) for one in listed] == [(SMALL.name, 2), (LARGE.name, 1)]
+    assert listed[0].replicas[0].capacity == CAPACITY
+    assert list(listed[1].profile.languages) == ["en"]

@@ -1,0 +1,85 @@
+"""The simulated cluster, and what the router's policies are worth on it."""
+
+from dataclasses import asdict, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serve_apps.assistant.routing_config import PowerOfTwo, PrefixAffinity, ReplicaPolicy, RouterConfig, SessionAffinity
+from serve_apps.assistant.simulation.replicas import GPU, Replica, Request
+from serve_apps.assistant.simulation.routing import Outcome, Scenario, Simulation
+
+TWO = PowerOfTwo(kind="power_of_two")
+SESSION = SessionAffinity(kind="session_affinity", slack=8)
+PREFIX = PrefixAffinity(kind="prefix_affinity", slack=8, remembered_blocks=4096)
+SMALL = Scenario(replicas=10, rate=60.0, seconds=10.0, tenants=20)
+
+
+def run(scenario: Scenario, *policies: ReplicaPolicy) -> Outcome:
+    return Simulation(RouterConfig(replica_policies=policies), scenario).run()
+
+
+def test_equal_seeds_give_equal_outcomes() -> None:
+    first, again = (asdict(run(SMALL, SESSION, TWO)) for _ in range(2))
+    assert {**first, "decision_microseconds": 0} == {**again, "decision_microseconds": 0}
+
+
+def test_affinity_finds_more_in_caches_and_answers_sooner() -> None:
+    plain, session, prefix = run(SMALL, TWO), run(SMALL, SESSION, TWO), run(SMALL, PREFIX, SESSION, TWO)
+    assert plain.hit_share < session.hit_share < prefix.hit_share
+    assert prefix.first_token_p50 < plain.first_token_p50
+    assert plain.served == session.served == prefix.served
+
+
+@settings(deadline=None, max_examples=15)
+@given(
+    st.integers(1, 8),
+    st.floats(5, 200),
+    st.integers(1, 8),
+    st.integers(0, 8),
+    st.floats(0, 0.8),
+    st.sampled_from([(TWO,), (SESSION, TWO), (PREFIX, TWO)]),
+)
+def test_every_request_is_served_or_refused(
+    replicas: int, rate: float, slots: int, queue: int, lost: float, policies: tuple[ReplicaPolicy, ...]
+) -> None:
+    scenario = replace(
+        SMALL, replicas=replicas + 1, rate=rate, seconds=4.0, slots=slots, queue=queue, lost_share=min(lost, 0.5)
+    )
+    simulation = Simulation(RouterConfig(replica_policies=policies), scenario, seed=replicas)
+    outcome = simulation.run()
+    assert outcome.served + outcome.refused == outcome.came
+    assert 0 <= outcome.hit_share <= 1
+    assert outcome.lost <= outcome.served
+
+
+def request(*blocks: int) -> Request:
+    return Request(0.0, "", blocks, prompt_tokens=len(blocks) * 16, answer_tokens=10)
+
+
+def test_a_replica_serves_in_order_and_its_cache_drops_the_oldest() -> None:
+    replica = Replica("host:0", GPU, slots=1, queue=2, cache_blocks=2)
+    first, second, third = request(1, 2), request(1, 2), request(3)
+    assert replica.take(first, 0.0) is not None
+    assert replica.take(second, 0.0) is None
+    assert replica.take(third, 0.0) is None
+    assert (replica.running, replica.waiting) == (1, 2)
+    following = replica.end(1.0)
+    assert following is not None
+    assert following[0] is second
+    assert second.cached_tokens == 32
+    assert second.first_token - 1.0 < first.first_token
+    replica.end(2.0)
+    assert replica.end(3.0) is None
+    assert replica.load == 0
+    assert replica.take(request(2), 4.0) is not None
+    assert replica.take(replace(first), 4.0) is None
+
+
+def test_more_requests_at_once_are_slower_each() -> None:
+    replica = Replica("host:0", GPU, slots=4, queue=0, cache_blocks=0)
+    alone = replica.take(request(), 0.0)
+    beside = replica.take(request(), 0.0)
+    assert alone is not None
+    assert beside == pytest.approx(alone * (1 + GPU.batch_share))
