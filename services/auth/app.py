@@ -12,6 +12,7 @@ from deskmesh.auth.v1 import (
     auth_service_pb2_grpc,
     invitation_service_pb2_grpc,
     membership_service_pb2_grpc,
+    mfa_service_pb2_grpc,
     organization_service_pb2_grpc,
     role_service_pb2_grpc,
     signing_key_service_pb2_grpc,
@@ -19,6 +20,7 @@ from deskmesh.auth.v1 import (
 from services.auth.account_ports import Mailer
 from services.auth.adapters.api_keys import BatchedKeyUses
 from services.auth.adapters.attempts import ValkeyAttempts
+from services.auth.adapters.envelope import AesEnvelope
 from services.auth.adapters.limits import ValkeyAllowances
 from services.auth.adapters.passwords import ArgonPasswords
 from services.auth.adapters.revocations import ValkeyAnnouncer, answer
@@ -29,6 +31,7 @@ from services.auth.servicer import AuthServicer, OrganizationServicer
 from services.auth.servicers.accounts import AccountServicer, SigningKeyServicer
 from services.auth.servicers.api_keys import ApiKeyServicer
 from services.auth.servicers.audit import AuditServicer
+from services.auth.servicers.mfa import MfaServicer
 from services.auth.servicers.origin import WithOrigin
 from services.auth.servicers.places import InvitationServicer, MembershipServicer
 from services.auth.servicers.roles import RoleServicer
@@ -39,6 +42,7 @@ from services.auth.usecases.audit import Audit
 from services.auth.usecases.invitations import Invitations
 from services.auth.usecases.mailroom import MailRoom
 from services.auth.usecases.members import Members
+from services.auth.usecases.mfa import Codes, Mfa
 from services.auth.usecases.opening import Openings
 from services.auth.usecases.places import Places
 from services.auth.usecases.roles import Roles
@@ -101,6 +105,19 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         platform.clock,
         sign_ups_per_hour=settings.sign_ups_per_hour,
     )
+    envelope = AesEnvelope(sealer.derive("totp-secrets"))
+    codes = Codes(envelope, platform.clock, pepper=sealer.derive("recovery-codes"))
+    mfa = Mfa(
+        work,
+        passwords,
+        attempts,
+        openings,
+        codes,
+        envelope,
+        mailroom.wake,
+        platform.clock,
+        issuer=settings.totp_issuer,
+    )
     accounts = Accounts(work, passwords, attempts, allowances, openings, announcer, mailroom.wake, platform.clock)
     members = Members(work, passwords, announcer, platform.clock)
     catalogue = permission_catalogue()
@@ -121,6 +138,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         ServicerRegistration(
             account_service_pb2_grpc.add_AccountServiceServicer_to_server, WithOrigin(AccountServicer(accounts))
         ),
+        ServicerRegistration(mfa_service_pb2_grpc.add_MfaServiceServicer_to_server, WithOrigin(MfaServicer(mfa))),
         ServicerRegistration(
             signing_key_service_pb2_grpc.add_SigningKeyServiceServicer_to_server,
             WithOrigin(SigningKeyServicer(SigningKeys(ring, work, platform.clock))),

@@ -9,8 +9,10 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from deskmesh.auth.v1 import auth_service_pb2, organization_pb2, organization_service_pb2, user_pb2
 from services.auth.domain import Membership, Organization, Principal, Role, User
+from services.auth.mappings.mfa import challenge
 from services.auth.mappings.roles import granter
 from services.auth.usecases.members import AddMember, Page
+from services.auth.usecases.mfa import Challenged
 from services.auth.usecases.opening import SignedIn, TokenPair
 from services.auth.usecases.sessions import SignIn, SignUp
 from services.common.context import Caller, IdempotencyKey
@@ -73,7 +75,9 @@ def sign_up_response(signed_in: SignedIn) -> auth_service_pb2.SignUpResponse:
     return auth_service_pb2.SignUpResponse(principal=principal(signed_in.principal), tokens=tokens(signed_in.tokens))
 
 
-def sign_in_response(signed_in: SignedIn) -> auth_service_pb2.SignInResponse:
+def sign_in_response(signed_in: SignedIn | Challenged) -> auth_service_pb2.SignInResponse:
+    if isinstance(signed_in, Challenged):
+        return auth_service_pb2.SignInResponse(challenge=challenge(signed_in))
     return auth_service_pb2.SignInResponse(principal=principal(signed_in.principal), tokens=tokens(signed_in.tokens))
 
 

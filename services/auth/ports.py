@@ -10,6 +10,7 @@ from services.auth.account_ports import Accounts, Links, MailJobs, RevocationLog
 from services.auth.api_key_ports import ApiKeys
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
+from services.auth.factor_ports import Challenges, Factors
 from services.auth.invitations import Invitation
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
@@ -93,6 +94,9 @@ class RefreshTokens(Protocol):
         self, token: StoredRefreshToken, successor_hash: bytes, expires_at: datetime, *, at: datetime
     ) -> None:
         """Replace a token by its successor."""
+
+    async def prove(self, family_id: str, methods: Sequence[str], *, at: datetime) -> RefreshFamily | None:
+        """Keep that the person proved anew who they are; returns the family, or None if it is not alive."""
 
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         """End every token of a family."""
@@ -200,6 +204,12 @@ class Work(Protocol):
 
     @property
     def mail_jobs(self) -> MailJobs: ...
+
+    @property
+    def factors(self) -> Factors: ...
+
+    @property
+    def challenges(self) -> Challenges: ...
 
     @property
     def revocations(self) -> RevocationLog: ...

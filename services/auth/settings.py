@@ -26,6 +26,8 @@ class AuthSettings(ServiceSettings):
     # Beside the secrets folder if unset.
     mail_folder: Path | None = None
     mail_from: str = "Deskmesh <no-reply@deskmesh.local>"
+    # What authenticator apps show beside the address.
+    totp_issuer: str = "Deskmesh"
     sign_ups_per_hour: int = Field(default=60, ge=1)
 
     # Argon2id as OWASP advises: 19 MiB, two passes, one lane; about 30 ms a password.

@@ -139,6 +139,51 @@ revocations = Table(
     Column("revoked_at", DateTime(timezone=True), nullable=False, index=True),
 )
 
+# The secret is sealed with a key of its own, and that with one in the secrets folder.
+totps = Table(
+    "totps",
+    metadata,
+    Column("user_id", String, ForeignKey("users.id"), primary_key=True),
+    Column("sealed_secret", LargeBinary, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("confirmed_at", DateTime(timezone=True)),
+    Column("last_step", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False),
+)
+
+recovery_codes = Table(
+    "recovery_codes",
+    metadata,
+    Column("user_id", String, ForeignKey("users.id"), primary_key=True),
+    Column("hash", LargeBinary, primary_key=True),
+    Column("used_at", DateTime(timezone=True)),
+)
+
+passkeys = Table(
+    "passkeys",
+    metadata,
+    Column("id", LargeBinary, primary_key=True),
+    Column("user_id", String, ForeignKey("users.id"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("sign_count", BigInteger, nullable=False),
+    Column("transports", ARRAY(Text), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("used_at", DateTime(timezone=True)),
+)
+
+challenges = Table(
+    "challenges",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("organization_id", String, nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    Column("data", LargeBinary, nullable=False),
+    Column("attempts", Integer, nullable=False),
+)
+
 # Append-only: the service's role may add and read rows, and nothing else.
 audit_events = Table(
     "audit_events",

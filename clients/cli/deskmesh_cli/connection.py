@@ -14,6 +14,7 @@ import typer
 from pydantic import BaseModel, TypeAdapter
 
 from deskmesh_client import Client, DeskmeshError, FileSession
+from deskmesh_client.errors import SecondFactorRequired
 from laptop.settings import StackSettings
 
 
@@ -80,8 +81,19 @@ async def connected(person: Person) -> AsyncIterator[Client]:
         except DeskmeshError as error:
             if error.code.name != "UNAUTHENTICATED":
                 raise
-            await client.sign_in(sign_in.email, sign_in.password, organization)
+            try:
+                await client.sign_in(sign_in.email, sign_in.password, organization)
+            except SecondFactorRequired as challenge:
+                await client.complete_sign_in(challenge.challenge_token, ask_code())
         yield client
+
+
+def ask_code() -> str:
+    """A code of the second factor, typed by whoever sits there. Raises NoSignIn without anybody."""
+    if not sys.stdin.isatty():
+        raise NoSignIn("This account has a second factor; sign in from a terminal, where its code can be typed.")
+    code: str = typer.prompt("Code of the authenticator app, or a recovery code", err=True)
+    return code
 
 
 def run(work: Callable[[], Coroutine[Any, Any, int]], *, as_json: bool) -> None:

@@ -14,6 +14,8 @@ from deskmesh.auth.v1 import (
     account_service_pb2_grpc,
     auth_service_pb2,
     auth_service_pb2_grpc,
+    mfa_service_pb2,
+    mfa_service_pb2_grpc,
     organization_service_pb2_grpc,
 )
 from deskmesh.auth.v1.auth_service_pb2 import Principal
@@ -31,7 +33,7 @@ from deskmesh.sessions.v1.event_pb2 import ConversationEvent
 from deskmesh.tickets.v1 import ticket_service_pb2_grpc
 from deskmesh_client import articles, conversations
 from deskmesh_client.conversations import Finished, Frame
-from deskmesh_client.errors import DeskmeshError, SignInRequired
+from deskmesh_client.errors import DeskmeshError, SecondFactorRequired, SignInRequired
 from deskmesh_client.interceptors import Caller, StreamInterceptor, UnaryInterceptor
 from deskmesh_client.session import MemorySession, Session, Tokens
 
@@ -65,6 +67,7 @@ class Client:
         )
         channel = self._channel
         self.auth = auth_service_pb2_grpc.AuthServiceStub(channel)
+        self.mfa = mfa_service_pb2_grpc.MfaServiceStub(channel)
         self.accounts = account_service_pb2_grpc.AccountServiceStub(channel)
         self.members = organization_service_pb2_grpc.OrganizationServiceStub(channel)
         self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
@@ -87,11 +90,35 @@ class Client:
         await self._channel.close(None)
 
     async def sign_in(self, email: str, password: str, organization: str = "") -> Principal:
-        """Sign in; `organization` is a slug, the oldest membership if empty. Raises CredentialsInvalid or Busy."""
+        """Sign in; `organization` is a slug, the oldest membership if empty.
+
+        Raises CredentialsInvalid, Busy, or SecondFactorRequired, whose token goes to `complete_sign_in`.
+        """
         request = auth_service_pb2.SignInRequest(email=email, password=password, organization_slug=organization)
         response = await self.auth.SignIn(request)
+        if response.HasField("challenge"):
+            raise SecondFactorRequired(response.challenge.token)
         self._keep(response.tokens)
         return response.principal
+
+    async def complete_sign_in(self, challenge_token: str, code: str) -> Principal:
+        """Answer a challenge with six digits of the authenticator app, or a recovery code. Raises SignInRequired."""
+        request = mfa_service_pb2.CompleteSignInRequest(challenge_token=challenge_token, code=code_of(code))
+        response = await self.mfa.CompleteSignIn(request)
+        self._keep(response.tokens)
+        return response.principal
+
+    async def step_up(self, password: str, code: str = "") -> None:
+        """Prove anew who is signed in, for calls that fail with STEP_UP_REQUIRED; `code` if there is a second factor.
+
+        Raises CredentialsInvalid, SignInRequired or Busy.
+        """
+        request = mfa_service_pb2.StepUpRequest(password=password, code=code_of(code) if code else None)
+        proved = (await self.mfa.StepUp(request)).access_token
+        tokens = self._session.load()
+        if tokens is not None:
+            expires_at = time.time() + proved.lifetime.ToTimedelta().total_seconds()
+            self._session.save(Tokens(proved.value, expires_at, tokens.refresh_token))
 
     async def sign_up_customer(self, email: str, password: str, display_name: str, organization: str) -> Principal:
         """Make a customer of an organization, named by its slug, and sign in. Raises AlreadyExists or NotFound."""
@@ -183,3 +210,9 @@ class Client:
         )
         self._session.save(kept)
         return kept
+
+
+def code_of(text: str) -> mfa_service_pb2.Code:
+    """Six digits are of the authenticator app, anything else is a recovery code."""
+    plain = text.strip()
+    return mfa_service_pb2.Code(totp=plain) if len(plain) == 6 else mfa_service_pb2.Code(recovery=plain)

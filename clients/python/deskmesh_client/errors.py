@@ -55,6 +55,18 @@ class CredentialsInvalid(DeskmeshError):
     """E-mail or password is wrong."""
 
 
+class SecondFactorRequired(Exception):
+    """The password was right; a code of the second factor signs in, with `Client.complete_sign_in`."""
+
+    def __init__(self, challenge_token: str) -> None:
+        super().__init__("a code of the second factor is needed")
+        self.challenge_token = challenge_token
+
+
+class StepUpRequired(DeskmeshError):
+    """This call wants a fresh proof of who is there: `Client.step_up`."""
+
+
 class NotAllowed(DeskmeshError):
     """The caller's roles do not hold the permission."""
 
@@ -98,6 +110,7 @@ class Cancelled(DeskmeshError):
 BY_REASON: dict[str, type[DeskmeshError]] = {
     "CREDENTIALS_INVALID": CredentialsInvalid,
     "STALE_ETAG": StaleEtag,
+    "STEP_UP_REQUIRED": StepUpRequired,
     "REQUEST_ID_REUSED": RequestIdReused,
     "REQUEST_TOO_LARGE": InvalidRequest,
 }

@@ -12,6 +12,7 @@ from services.auth import tables
 from services.auth.adapters.accounts import SqlAccounts, SqlLinks, SqlMailJobs, SqlRevocationLog
 from services.auth.adapters.api_keys import SqlApiKeys
 from services.auth.adapters.audit import SqlAuditLog
+from services.auth.adapters.factors import SqlChallenges, SqlFactors
 from services.auth.adapters.invitations import SqlInvitations
 from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
@@ -212,15 +213,7 @@ class SqlRefreshTokens:
         row = (await self._session.execute(statement.select_from(joined).where(tokens.c.hash == token_hash))).one()
         return StoredRefreshToken(
             hash=token_hash,
-            family=RefreshFamily(
-                family.id,
-                family.user_id,
-                family.organization_id,
-                family.created_at,
-                family.revoked_at,
-                family.authenticated_at,
-                tuple(family.methods),
-            ),
+            family=_family(family),
             expires_at=row.expires_at,
             spent_at=row.spent_at,
             successor_spent=row.successor_spent_at is not None,
@@ -233,6 +226,13 @@ class SqlRefreshTokens:
         spent = update(tokens).where(tokens.c.hash == token.hash)
         await self._session.execute(spent.values(spent_at=at, successor_hash=successor_hash))
         await self._add(token.family, successor_hash, expires_at)
+
+    async def prove(self, family_id: str, methods: Sequence[str], *, at: datetime) -> RefreshFamily | None:
+        families = tables.refresh_families
+        proved = update(families).where(families.c.id == family_id, families.c.revoked_at.is_(None))
+        statement = proved.values(authenticated_at=at, methods=list(methods)).returning(families)
+        row = (await self._session.execute(statement)).first()
+        return _family(row) if row else None
 
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         families = tables.refresh_families
@@ -275,6 +275,8 @@ class SqlWork(SqlUnitOfWork):
     accounts: SqlAccounts
     links: SqlLinks
     mail_jobs: SqlMailJobs
+    factors: SqlFactors
+    challenges: SqlChallenges
     revocations: SqlRevocationLog
     api_keys: SqlApiKeys
     audit: SqlAuditLog
@@ -290,6 +292,8 @@ class SqlWork(SqlUnitOfWork):
         self.accounts = SqlAccounts(session)
         self.links = SqlLinks(session)
         self.mail_jobs = SqlMailJobs(session)
+        self.factors = SqlFactors(session)
+        self.challenges = SqlChallenges(session)
         self.revocations = SqlRevocationLog(session)
         self.api_keys = SqlApiKeys(session, self.organization_id)
         self.audit = SqlAuditLog(session)
@@ -307,6 +311,18 @@ class SqlWorkFactory:
 
     def system(self) -> SqlWork:
         return SqlWork(self._sessionmaker, system=True)
+
+
+def _family(row: Row[Any]) -> RefreshFamily:
+    return RefreshFamily(
+        row.id,
+        row.user_id,
+        row.organization_id,
+        row.created_at,
+        row.revoked_at,
+        row.authenticated_at,
+        tuple(row.methods),
+    )
 
 
 def _user(row: Row[Any]) -> User:

@@ -6,8 +6,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from deskmesh.auth.v1 import account_service_pb2, signing_key_service_pb2
-from services.auth.accounts import Account
-from services.auth.usecases.accounts import ChangePassword
+from services.auth.usecases.accounts import ChangePassword, Security
 from services.auth.usecases.signing_keys import PublishedKey
 from services.common.context import Caller
 
@@ -25,10 +24,12 @@ def to_change_password(
     )
 
 
-def account_response(account: Account) -> account_service_pb2.GetAccountResponse:
-    response = account_service_pb2.GetAccountResponse()
-    if account.email_verified_at is not None:
-        response.email_verified_at.CopyFrom(_moment(account.email_verified_at))
+def account_response(security: Security) -> account_service_pb2.GetAccountResponse:
+    response = account_service_pb2.GetAccountResponse(
+        totp_enabled=security.totp_enabled, recovery_codes_left=security.recovery_codes_left
+    )
+    if security.account.email_verified_at is not None:
+        response.email_verified_at.CopyFrom(_moment(security.account.email_verified_at))
     return response
 
 

@@ -12,6 +12,7 @@ from services.auth.domain import Membership, Principal, User, normalize_email
 from services.auth.errors import CredentialsInvalid, MailLinkInvalid
 from services.auth.passwords import check_password, stands_alone
 from services.auth.ports import Attempts, Passwords, Work, WorkFactory
+from services.auth.usecases.mfa import confirmed_totp
 from services.auth.usecases.opening import Openings, TokenPair
 from services.common.clock import Clock
 from services.common.revocations import Revocation
@@ -33,6 +34,15 @@ class ChangePassword:
     current: str
     new: str
     source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How an account is secured."""
+
+    account: Account
+    totp_enabled: bool
+    recovery_codes_left: int
 
 
 class Accounts:
@@ -58,10 +68,12 @@ class Accounts:
         self._wake = wake
         self._clock = clock
 
-    async def get(self, user_id: str) -> Account:
-        """The account of a person."""
+    async def get(self, user_id: str) -> Security:
+        """How the account of a person is secured."""
         async with self._work.system() as work:
-            return await work.accounts.get(user_id)
+            account = await work.accounts.get(user_id)
+            totp = await confirmed_totp(work, user_id)
+            return Security(account, totp is not None, await work.factors.codes_left(user_id))
 
     async def sign_out_everywhere(self, organization_id: str, user_id: str) -> None:
         """End every sign-in of a person, in every organization."""
@@ -104,7 +116,8 @@ class Accounts:
         """Set a password by a link, which also proves the address. Raises MailLinkInvalid or PasswordWeak."""
         async with self._work.system() as work:
             _, user = await _followed(work, token, Purpose.RESET_PASSWORD, self._clock())
-        await asyncio.to_thread(check_password, new, user.email, user.display_name, field="new_password")
+            alone = await confirmed_totp(work, user.id) is None
+        await asyncio.to_thread(check_password, new, user.email, user.display_name, alone=alone, field="new_password")
         password_hash = await self._passwords.hash(new)
         now = self._clock()
         async with self._work.system() as work:
@@ -127,10 +140,13 @@ class Accounts:
         """End every other sign-in. Raises CredentialsInvalid, PasswordWeak or TooManyAttempts."""
         async with self._work.system() as work:
             user = await work.users.get(command.user_id)
+            alone = await confirmed_totp(work, user.id) is None
         await self._attempts.begin(user.email, command.source)
         if not await self._passwords.verify(command.current, user.password_hash):
             raise CredentialsInvalid
-        await asyncio.to_thread(check_password, command.new, user.email, user.display_name, field="new_password")
+        await asyncio.to_thread(
+            check_password, command.new, user.email, user.display_name, alone=alone, field="new_password"
+        )
         password_hash = await self._passwords.hash(command.new)
         now = self._clock()
         async with self._work.system() as work:

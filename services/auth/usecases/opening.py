@@ -14,6 +14,10 @@ from services.common.ids import new_id
 
 # Ways to prove who one is, in the words of RFC 8176.
 PASSWORD = "pwd"  # noqa: S105 - a name, not a secret
+CODE = "otp"
+# Not in the RFC, which has no word for look-up secrets.
+RECOVERY = "recovery"
+MULTIPLE = "mfa"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +76,12 @@ class Openings:
 
     def pair(self, family: RefreshFamily, grants: Sequence[str], refresh: str) -> TokenPair:
         """A new access token of the family beside this refresh token."""
+        return TokenPair(self.access(family, grants), refresh, int(self.refresh_lifetime.total_seconds()))
+
+    def access(self, family: RefreshFamily, grants: Sequence[str]) -> AccessToken:
+        """A new access token of the family."""
         proved: datetime = family.authenticated_at or family.created_at
-        access = self._access_tokens.issue(
+        return self._access_tokens.issue(
             family.user_id,
             family.organization_id,
             grants,
@@ -81,4 +89,3 @@ class Openings:
             authenticated_at=proved,
             methods=family.methods,
         )
-        return TokenPair(access, refresh, int(self.refresh_lifetime.total_seconds()))

@@ -22,6 +22,7 @@ from services.auth.domain import (
 from services.auth.errors import CredentialsInvalid, EmailTaken, OrganizationNotFound, RefreshTokenInvalid
 from services.auth.passwords import check_password
 from services.auth.ports import Attempts, Passwords, Work, WorkFactory
+from services.auth.usecases.mfa import Challenged, challenge_for
 from services.auth.usecases.opening import PASSWORD, Openings, SignedIn, TokenPair
 from services.common.clock import Clock
 from services.common.revocations import Revocation
@@ -102,8 +103,8 @@ class Sessions:
         self._wake()
         return signed_in
 
-    async def sign_in(self, command: SignIn) -> SignedIn:
-        """Raises CredentialsInvalid or TooManyAttempts."""
+    async def sign_in(self, command: SignIn) -> SignedIn | Challenged:
+        """Tokens, or the challenge of who has a second factor. Raises CredentialsInvalid or TooManyAttempts."""
         email = normalize_email(command.email)
         await self._attempts.begin(email, command.source)
         async with self._work.system() as work:
@@ -118,6 +119,9 @@ class Sessions:
             principal = await self._principal(work, user, command.slug)
             if new_hash:
                 await work.users.set_password_hash(user.id, new_hash)
+            if challenged := await challenge_for(work, user.id, principal.organization.id, self._clock()):
+                await work.commit()
+                return challenged
             entered = AuditEvent.of(EventType.SIGN_IN, principal.organization.id, at=self._clock(), actor_id=user.id)
             await work.audit.add(entered)
             signed_in = await self._openings.begin(work, principal, (PASSWORD,))

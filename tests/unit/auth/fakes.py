@@ -14,6 +14,7 @@ from services.auth.api_keys import ApiKey, ServiceAccount
 from services.auth.audit import AuditEvent
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, RoleNameTaken, RoleNotFound, SlugTaken, UserNotFound
+from services.auth.factors import Challenge, Totp
 from services.auth.invitation_errors import InvitationNotFound
 from services.auth.invitations import Invitation
 from services.auth.ports import AccessToken, AuditFilter
@@ -22,6 +23,7 @@ from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
 from services.common.revocations import Revocation
 from tests.unit.auth.account_fakes import FakeAccounts, FakeLinks, FakeMailJobs, FakeRevocationLog
+from tests.unit.auth.factor_fakes import FakeChallenges, FakeFactors
 
 
 @dataclass
@@ -39,6 +41,10 @@ class FakeStore:
     links: dict[bytes, Link] = field(default_factory=dict)
     mail_jobs: dict[str, MailJob] = field(default_factory=dict)
     revoked: list[tuple[datetime, Revocation]] = field(default_factory=list)
+    totps: dict[str, Totp] = field(default_factory=dict)
+    # Person and hash of a recovery code → when it was used.
+    codes: dict[tuple[str, bytes], datetime | None] = field(default_factory=dict)
+    challenges: dict[bytes, Challenge] = field(default_factory=dict)
     service_accounts: dict[str, ServiceAccount] = field(default_factory=dict)
     invitations: dict[str, Invitation] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
@@ -69,6 +75,8 @@ class FakeWork:
         self.links = FakeLinks(self._store)
         self.mail_jobs = FakeMailJobs(self._store)
         self.revocations = FakeRevocationLog(self._store)
+        self.factors = FakeFactors(self._store)
+        self.challenges = FakeChallenges(self._store)
         self.api_keys = FakeApiKeys(self._store, self._organization_id or "")
         self.audit = FakeAuditLog(self._store, self._organization_id)
         self.requests = FakeRequests(self._store, self._organization_id or "")
@@ -260,6 +268,13 @@ class FakeRefreshTokens:
     ) -> None:
         self._store.tokens[token.hash] = replace(token, spent_at=at), successor_hash
         self._store.tokens[successor_hash] = StoredRefreshToken(successor_hash, token.family, expires_at), None
+
+    async def prove(self, family_id: str, methods: Sequence[str], *, at: datetime) -> RefreshFamily | None:
+        family = self._store.families.get(family_id)
+        if family is None or family.revoked_at is not None:
+            return None
+        self._store.families[family_id] = replace(family, authenticated_at=at, methods=tuple(methods))
+        return self._store.families[family_id]
 
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         self._store.families[family_id] = replace(self._store.families[family_id], revoked_at=at)

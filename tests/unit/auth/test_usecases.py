@@ -11,11 +11,13 @@ from services.auth.errors import CredentialsInvalid, MailLinkInvalid, PasswordWe
 from services.auth.passwords import check_password, stands_alone
 from services.auth.usecases.accounts import Accounts, ChangePassword
 from services.auth.usecases.mailroom import ATTEMPTS, MailRoom
+from services.auth.usecases.mfa import Codes, Mfa
 from services.auth.usecases.opening import Openings, SignedIn
 from services.auth.usecases.sessions import Sessions, SignIn, SignUp
 from services.common.mail import Mail
 from services.common.permissions import ROLES, SPECIALISTS
 from tests.unit.auth.account_fakes import FakeAllowances, FakeAnnouncer, FakeMailer
+from tests.unit.auth.factor_fakes import FakeEnvelope
 from tests.unit.auth.fakes import FakeAccessTokens, FakeAttempts, FakePasswords, FakeWorkFactory
 
 PASSWORD = "a long enough phrase"
@@ -47,6 +49,18 @@ class Desk:
             self.clock,
             sign_ups_per_hour=10,
         )
+        codes = Codes(FakeEnvelope(), self.clock, pepper=b"a pepper of the tests")
+        self.mfa = Mfa(
+            self.work,
+            self.passwords,
+            self.attempts,
+            openings,
+            codes,
+            FakeEnvelope(),
+            self.mailroom.wake,
+            self.clock,
+            issuer="Deskmesh",
+        )
         self.accounts = Accounts(
             self.work, self.passwords, *common, openings, self.announcer, self.mailroom.wake, self.clock
         )
@@ -56,6 +70,12 @@ class Desk:
 
     async def founder(self, email: str = "ann@example.com", slug: str = "shop") -> SignedIn:
         return await self.sessions.sign_up(SignUp(email, PASSWORD, "Ann", slug, "1.2.3.4", "A shop"))
+
+    async def signed_in(self, email: str = "ann@example.com", password: str = PASSWORD) -> SignedIn:
+        """A sign-in without a second factor."""
+        found = await self.sessions.sign_in(SignIn(email, password, "", "1.2.3.4"))
+        assert isinstance(found, SignedIn)
+        return found
 
     async def letters(self) -> list[Mail]:
         """Everything that waited, sent now."""
@@ -97,7 +117,7 @@ async def test_a_hash_of_another_cost_is_made_anew_at_sign_in(desk: Desk) -> Non
 
 async def test_without_a_slug_the_oldest_membership_counts(desk: Desk) -> None:
     first = await desk.founder()
-    signed_in = await desk.sessions.sign_in(SignIn("ann@example.com", PASSWORD, "", "x"))
+    signed_in = await desk.signed_in()
     assert signed_in.principal.organization == first.principal.organization
     desk.now += timedelta(days=1)
     await desk.founder("bob@example.com", "another")
@@ -207,11 +227,11 @@ async def test_a_link_verifies_the_address_once_and_for_a_day(desk: Desk) -> Non
     user_id = (await desk.founder()).principal.user.id
     (mail,) = await desk.letters()
     assert (mail.to, "https://desk.example/verify-email#" in mail.text) == ("ann@example.com", True)
-    assert (await desk.accounts.get(user_id)).email_verified_at is None
+    assert (await desk.accounts.get(user_id)).account.email_verified_at is None
     assert token_of(mail) not in repr(desk.work.store)
     desk.now += timedelta(hours=23)
     await desk.accounts.verify_email(token_of(mail))
-    assert (await desk.accounts.get(user_id)).email_verified_at == desk.now
+    assert (await desk.accounts.get(user_id)).account.email_verified_at == desk.now
     with pytest.raises(MailLinkInvalid):
         await desk.accounts.verify_email(token_of(mail))
     await desk.accounts.send_verification(user_id, "1.2.3.4")
@@ -254,7 +274,7 @@ async def test_a_reset_sets_the_password_ends_sign_ins_and_makes_other_links_use
     with pytest.raises(RefreshTokenInvalid):
         await desk.sessions.refresh(signed_in.tokens.refresh)
     assert [revoked.subject for revoked in desk.announcer.announced] == [user_id]
-    assert (await desk.accounts.get(user_id)).email_verified_at == desk.now
+    assert (await desk.accounts.get(user_id)).account.email_verified_at == desk.now
     await desk.sessions.sign_in(SignIn("ann@example.com", NEW, "", "x"))
     assert [mail.subject for mail in await desk.letters()] == ["Your password was changed"]
 
@@ -270,7 +290,7 @@ async def test_a_link_is_no_use_after_half_an_hour(desk: Desk) -> None:
 
 
 async def test_a_changed_password_ends_every_other_sign_in(desk: Desk) -> None:
-    here, there = await desk.founder(), await desk.sessions.sign_in(SignIn("ann@example.com", PASSWORD, "", "x"))
+    here, there = await desk.founder(), await desk.signed_in()
     principal = here.principal
     command = ChangePassword(principal.user.id, principal.organization.id, ("pwd",), PASSWORD, NEW, "x")
     pair = await desk.accounts.change_password(command)
