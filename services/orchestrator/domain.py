@@ -1,5 +1,6 @@
 """Turns, their steps and proposals. Knows neither gRPC nor SQL."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -105,6 +106,8 @@ class Conversation:
     id: str
     responder: Responder
     open: bool
+    # The newest ticket that it is about; empty when none.
+    ticket_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,53 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageLine:
+    """What a step of a try of a turn used of a model, for the ledger; `elapsed` in seconds."""
+
+    id: str
+    occurred_at: datetime
+    user_id: str
+    conversation_id: str
+    ticket_id: str
+    turn_id: str
+    step: str
+    model: str
+    usage: Usage
+    elapsed: float
+    reservation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class UsageReport:
+    """All that one try of a turn used; it reaches the ledger whole and once. The same identifier for every try."""
+
+    id: str
+    organization_id: str
+    user_id: str
+    lines: tuple[UsageLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a model costs, in millionths of a currency's unit: a million tokens, an hour of work."""
+
+    prompt: int
+    cached_prompt: int
+    completion: int
+    hour: int = 0
+
+    def cost(self, usage: Usage, seconds: float = 0.0) -> int:
+        """What a use costs, rounded up."""
+        fresh = usage.prompt_tokens - usage.cached_prompt_tokens
+        tokens = (
+            fresh * self.prompt
+            + usage.cached_prompt_tokens * self.cached_prompt
+            + usage.completion_tokens * self.completion
+        )
+        return -(-tokens // 1_000_000) + math.ceil(seconds * self.hour / 3600)
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a turn came to, before it is told: with it in the store, a dead worker's turn is only told again.
 
@@ -172,6 +222,8 @@ class Turn:
     created_at: datetime
     trace_id: str
     traceparent: str = ""
+    # The ticket that its conversation is about; empty when none.
+    ticket_id: str = ""
     message_id: str = ""
     message_offset: int = 0
     reply: ProposalReply | None = None

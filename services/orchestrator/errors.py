@@ -76,6 +76,13 @@ class ConversationClosed(PreconditionFailed):
     message = "The conversation is closed; start a new one."
 
 
+class BudgetExceeded(Exhausted):
+    """A budget that applies has nothing left; the metadata name it, and say whether others merely hold the rest."""
+
+    reason = "BUDGET_EXCEEDED"
+    message = "A budget that applies has nothing left."
+
+
 class DependencyUnavailable(Unavailable):
     """A service that the turn needs does not answer."""
 
@@ -90,6 +97,7 @@ _BY_REASON: dict[str, type[DomainError]] = {
         ModelUnavailable,
         ConversationNotFound,
         ConversationClosed,
+        BudgetExceeded,
         DependencyUnavailable,
     )
 }

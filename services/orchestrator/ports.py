@@ -14,6 +14,7 @@ from services.orchestrator.domain import (
     Conversation,
     Message,
     Outcome,
+    Price,
     Proposal,
     ProposalState,
     Responder,
@@ -21,6 +22,7 @@ from services.orchestrator.domain import (
     Turn,
     TurnState,
     Usage,
+    UsageReport,
 )
 
 
@@ -74,6 +76,13 @@ class Proposals(Protocol):
         """Close one; settling it again changes nothing."""
 
 
+class UsageReports(Protocol):
+    """What turns of one organization used, until the ledger has it."""
+
+    async def add(self, report: UsageReport, due_at: datetime) -> None:
+        """Publish it once the transaction is committed, and keep it; adding it again changes nothing."""
+
+
 class Requests(Protocol):
     """The request_ids seen."""
 
@@ -93,6 +102,9 @@ class Work(Protocol):
     @property
     def requests(self) -> Requests: ...
 
+    @property
+    def reports(self) -> UsageReports: ...
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(
@@ -106,6 +118,44 @@ class WorkFor(Protocol):
     """Begins a unit of work for an organization."""
 
     def __call__(self, organization_id: str) -> Work: ...
+
+
+class UnsentReports(Protocol):
+    """The reports of all organizations that the ledger has not confirmed."""
+
+    async def take(self, at: datetime, *, lease_until: datetime, limit: int) -> list[UsageReport]:
+        """At most `limit` due ones, longest due first; nobody else gets them until the lease ends."""
+
+    async def postpone(self, reports: Sequence[UsageReport], until: datetime) -> None:
+        """Have reports that were taken sent then."""
+
+    async def remove(self, reports: Sequence[UsageReport]) -> None:
+        """The ledger has them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What a reservation allows: micros to use before asking for more; not `limited` when no budget applies."""
+
+    amount: int
+    limited: bool
+    price: Price
+
+
+class Budgets(Protocol):
+    """The usage service; every call acts for the person in the calling context."""
+
+    async def reserve(self, reservation_id: str, turn: Turn, model: str, lease_seconds: float) -> Granted:
+        """Hold what a turn may use. Raises BudgetExceeded, DependencyUnavailable."""
+
+    async def extend(self, reservation_id: str, wanted: int, lease_seconds: float) -> int:
+        """Hold more, as a whole; returns what is held. Raises BudgetExceeded, DependencyUnavailable."""
+
+    async def settle(self, reservation_id: str, report: UsageReport | None) -> None:
+        """End a reservation, with what was used. Raises DependencyUnavailable."""
+
+    async def record(self, report: UsageReport) -> None:
+        """Add a report to the ledger; again changes nothing. Raises DependencyUnavailable."""
 
 
 class TurnQueue(Protocol):
@@ -274,6 +324,7 @@ class Piece:
 
     text: str
     usage: Usage | None = None
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,17 @@ class OrchestratorSettings(ServiceSettings):
     tickets_address: str
     knowledge_address: str
     inference_address: str
+    usage_address: str
 
     # Turns this process works on at a time, and turns of all processes that may wait before messages are refused.
     concurrent_turns: int = Field(default=4, ge=1)
     maximum_waiting_turns: int = Field(default=64, ge=1)
     turn_seconds: float = Field(default=60.0, gt=0)
+    # Turns an organization may begin in this process while the usage service does not answer; they are counted later.
+    offline_turns: int = Field(default=50, ge=0)
+    # What a turn used is told to the ledger at once; what it has not confirmed by then is sent again.
+    usage_confirm_seconds: float = Field(default=10.0, gt=0)
+    # How often usage that the ledger has not confirmed is looked for.
+    usage_poll_seconds: float = Field(default=2.0, gt=0)
     # A turn whose worker says nothing for so long is taken up by another.
     lease_seconds: float = Field(default=6.0, gt=0)

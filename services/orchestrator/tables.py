@@ -9,6 +9,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     String,
     Table,
@@ -18,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from services.common.db import idempotency_table, new_metadata
+from services.common.outbox import outbox_table
 
 metadata = new_metadata()
 
@@ -45,6 +47,7 @@ turns = Table(
     Column("total_seconds", Float),
     Column("trace_id", String, nullable=False),
     Column("traceparent", String, nullable=False),
+    Column("ticket_id", String, nullable=False, server_default=""),
     Column("error_reason", String, nullable=False, server_default=""),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("ended_at", DateTime(timezone=True)),
@@ -96,4 +99,18 @@ proposals = Table(
     ),
 )
 
+# What tries of turns used, until the ledger has confirmed it; the payload is what is published, too.
+usage_reports = Table(
+    "usage_reports",
+    metadata,
+    Column("organization_id", String, nullable=False),
+    Column("id", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("due_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("organization_id", "id"),
+    Index("ix_usage_reports_due", "due_at"),
+)
+
+outbox = outbox_table(metadata)
 idempotency_records = idempotency_table(metadata)

@@ -99,7 +99,7 @@ class TurnService:
         # Before the transaction: one that waits for a second connection while it holds the first can wait forever.
         refusal = await self._refusal(command) if answers else None
         async with self._work_for(command.caller.organization_id) as work:
-            turn = self._new_turn(command)
+            turn = self._new_turn(command, conversation.ticket_id)
             known = await work.requests.claim(command.idempotency, turn.id if answers else HUMAN_ANSWERS)
             if known is not None:
                 return await self._repeat(command, work, known)
@@ -132,7 +132,7 @@ class TurnService:
         request_id = derived_id(turn_id_of(command), "message" if turn_id else "note")
         return await self._sessions.append_customer_message(request_id, command.conversation_id, command.text, turn_id)
 
-    def _new_turn(self, command: SendMessage) -> Turn:
+    def _new_turn(self, command: SendMessage, ticket_id: str) -> Turn:
         caller = command.caller
         return Turn(
             id=turn_id_of(command),
@@ -143,6 +143,7 @@ class TurnService:
             created_at=self._clock(),
             trace_id=trace_id(),
             traceparent=traceparent(),
+            ticket_id=ticket_id,
             reply=command.reply,
         )
 

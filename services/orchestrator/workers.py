@@ -19,6 +19,7 @@ from services.orchestrator.domain import Person, Turn, TurnState
 from services.orchestrator.errors import TurnCancelled, TurnTimedOut
 from services.orchestrator.ports import Ending, Sessions, TurnQueue, WorkFor
 from services.orchestrator.workflow.record import Recorder, context_of
+from services.orchestrator.workflow.spending import Spending, TurnSpending
 from services.orchestrator.workflow.tell import Teller
 from services.orchestrator.workflow.turn import Workflow
 
@@ -52,6 +53,7 @@ class Workers:
         queue: TurnQueue,
         workflow: Workflow,
         sessions: Sessions,
+        spending: Spending,
         work_for: WorkFor,
         clock: Clock,
         tracer: trace.Tracer,
@@ -62,6 +64,7 @@ class Workers:
         self._queue = queue
         self._workflow = workflow
         self._sessions = sessions
+        self._spending = spending
         self._work_for = work_for
         self._clock = clock
         self._tracer = tracer
@@ -143,12 +146,19 @@ class Workers:
 
     async def _run(self, turn: Turn) -> None:
         record = Recorder(turn.created_at, self._clock, self._tracer)
+        spending = self._spending.of(turn)
+        try:
+            await self._work_out(turn, record, spending)
+        finally:
+            await spending.finish(record)
+
+    async def _work_out(self, turn: Turn, record: Recorder, spending: TurnSpending) -> None:
         teller = Teller(turn, self._sessions, record)
         limits = self._limits
         try:
             try:
                 async with asyncio.timeout(max(0.0, limits.turn_seconds - record.seconds)):
-                    ended = await self._workflow.run(turn, self._name, record, teller)
+                    ended = await self._workflow.run(turn, self._name, record, teller, spending)
             except TimeoutError:
                 raise TurnTimedOut from None
             except DomainError:
@@ -157,7 +167,7 @@ class Workers:
                 logger.exception("turn failed", extra={"turn_id": turn.id})
                 raise Internal from error
         except DomainError as error:
-            await self._fail(turn, error, record, teller)
+            await self._fail(turn, error, record, teller, spending)
             return
         finally:
             await teller.close()
@@ -165,23 +175,30 @@ class Workers:
             logger.info("turn lost to another worker or cancelled", extra={"turn_id": turn.id})
             return
         ending = Ending(TurnState.FINISHED, self._clock(), record.seconds, record.steps, outcome=ended.outcome)
-        if await self._end(turn, ending):
+        if await self._end(turn, ending, spending):
             logger.info("turn finished", extra={"turn_id": turn.id, "seconds": round(record.seconds, 3)})
 
-    async def _fail(self, turn: Turn, error: DomainError, record: Recorder, teller: Teller) -> None:
+    async def _fail(
+        self, turn: Turn, error: DomainError, record: Recorder, teller: Teller, spending: TurnSpending
+    ) -> None:
         ending = Ending(TurnState.FAILED, self._clock(), record.seconds, record.steps, error.reason)
         # First the store, so that nobody else tells another end.
-        if not await self._end(turn, ending):
+        if not await self._end(turn, ending, spending):
             return
         logger.warning("turn failed", extra={"turn_id": turn.id, "reason": error.reason})
         async with asyncio.timeout(self._limits.telling_seconds):
             await teller.fail(error)
 
-    async def _end(self, turn: Turn, ending: Ending) -> bool:
+    async def _end(self, turn: Turn, ending: Ending, spending: TurnSpending) -> bool:
+        report = spending.report(ending.steps)
         async with self._work_for(turn.customer.organization_id) as work:
-            ended = await work.turns.end(turn.id, self._name, ending)
+            if not await work.turns.end(turn.id, self._name, ending):
+                return False
+            if report is not None:
+                await work.reports.add(report, spending.confirm_by())
             await work.commit()
-            return ended
+        spending.stored()
+        return True
 
     async def _hold(self, turn_id: str, give_up: Callable[[], bool]) -> None:
         """Renew the lease until the turn is not ours any more."""

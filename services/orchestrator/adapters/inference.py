@@ -101,7 +101,7 @@ class ModelsClient:
                 async for response in call:
                     match response.WhichOneof("frame"):
                         case "delta":
-                            yield Piece(response.delta.text)
+                            yield Piece(response.delta.text, tokens=response.delta.tokens)
                         case "finished":
                             yield Piece("", _usage(response.finished.usage))
         finally:

@@ -38,6 +38,7 @@ class SessionsClient:
             id=found.id,
             responder=Responder.HUMAN if human else Responder.ASSISTANT,
             open=found.state == conversation_pb2.CONVERSATION_STATE_OPEN,
+            ticket_id=found.ticket_ids[-1] if found.ticket_ids else "",
         )
 
     async def append_customer_message(self, request_id: str, conversation_id: str, text: str, turn_id: str) -> Message:

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.common.db import IdempotencyRecords, SqlUnitOfWork
 from services.orchestrator.adapters.records import outcome_document, outcome_of, proposal_of
+from services.orchestrator.adapters.reports import SqlUsageReports
 from services.orchestrator.domain import (
     Message,
     Outcome,
@@ -57,6 +58,7 @@ class SqlTurns:
             "state": turn.state.value,
             "trace_id": turn.trace_id,
             "traceparent": turn.traceparent,
+            "ticket_id": turn.ticket_id,
             "created_at": turn.created_at,
         }
         try:
@@ -215,11 +217,13 @@ class SqlWork(SqlUnitOfWork):
     turns: SqlTurns
     proposals: SqlProposals
     requests: IdempotencyRecords
+    reports: SqlUsageReports
 
     def bind(self, session: AsyncSession) -> None:
         self.turns = SqlTurns(session, self.organization_id)
         self.proposals = SqlProposals(session, self.organization_id)
         self.requests = IdempotencyRecords(session, self.organization_id, idempotency_records)
+        self.reports = SqlUsageReports(session, self.organization_id)
 
 
 class SqlTurnQueue:
@@ -294,6 +298,7 @@ def turn_of(row: Row[Any], steps: tuple[Step, ...], proposal: Proposal | None) -
         created_at=row.created_at,
         trace_id=row.trace_id,
         traceparent=row.traceparent,
+        ticket_id=row.ticket_id,
         message_id=row.message_id,
         message_offset=row.message_offset,
         reply=ProposalReply(row.reply_proposal_id, row.reply_accepted) if row.reply_proposal_id else None,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 # Goes up with every change of a sentence; it is kept with each turn that used one.
-VERSION = "texts/2"
+VERSION = "texts/3"
 
 GREETING = (
     "Hello! Ask me anything about orders, delivery, returns or your account, and I will look it up in our help centre."
@@ -21,6 +21,10 @@ OFFER_UNKNOWN = (
     "I couldn't find that in our help centre, so I won't guess. "
     "Shall I open a ticket about “{subject}” so that a person can answer you?"
 )
+OFFER_BUDGET = (
+    "I can't look that up for you right now. Shall I open a ticket about “{subject}” so that a person can answer you?"
+)
+OFFER_CUT_OFF = "I have to stop here. Shall I open a ticket about “{subject}” so that a person can tell you the rest?"
 OPENED = (
     "Done: I've opened ticket #{number}, “{subject}”, with our conversation attached. Our team will get back to you."
 )

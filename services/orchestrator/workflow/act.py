@@ -21,10 +21,9 @@ TRANSCRIPT_MESSAGES = 200
 _SPEAKERS = {"customer": "Customer", "assistant": "Assistant", "agent": "Agent", "system": "System"}
 
 
-def offer(turn: Turn, background: Background, *, requested: bool) -> Outcome:
-    """A proposal to open a ticket; nothing is opened before the customer says so."""
+def offer(turn: Turn, background: Background, template: str) -> Outcome:
+    """A proposal to open a ticket, in these words; nothing is opened before the customer says so."""
     subject = ticket_subject(turn.text, background.earlier)
-    template = texts.OFFER_REQUESTED if requested else texts.OFFER_UNKNOWN
     proposal = Proposal(
         # The same for every worker that takes the turn up.
         id=f"prp_{turn.id.partition('_')[2]}",

@@ -53,6 +53,12 @@ class Teller:
         await self._append(f"{self._turn.attempt}:{self._count}", piece_events(piece))
         self._mark_first_token()
 
+    async def text(self, text: str) -> None:
+        """Words of our own in an answer that is still being written."""
+        self._count += 1
+        await self._append(f"{self._turn.attempt}:{self._count}", [TextWritten(text)])
+        self._mark_first_token()
+
     async def whole(self, outcome: Outcome, pieces: Sequence[Piece]) -> None:
         """An answer that was written before any of it was told."""
         events: list[TurnEvent] = [event for piece in pieces for event in piece_events(piece)]

@@ -10,7 +10,7 @@ from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.wording import Markers, Piece
 from services.orchestrator.domain import Decision, Outcome, Proposal, ProposalState, Turn
-from services.orchestrator.errors import TurnLost
+from services.orchestrator.errors import BudgetExceeded, DependencyUnavailable, TurnLost
 from services.orchestrator.ports import Route, WorkFor
 from services.orchestrator.workflow.act import carry_out, decline, hand_off, offer
 from services.orchestrator.workflow.gather import Background, Reading, abandon, load_background, read, retrieve
@@ -18,6 +18,7 @@ from services.orchestrator.workflow.memory import IntentMemory
 from services.orchestrator.workflow.rank import choose_model, rank_sentences
 from services.orchestrator.workflow.record import Recorder
 from services.orchestrator.workflow.services import Services
+from services.orchestrator.workflow.spending import TurnSpending
 from services.orchestrator.workflow.tell import Teller, citation_of
 from services.orchestrator.workflow.word import quote, write
 
@@ -48,7 +49,7 @@ class Workflow:
         self._intents = intents
         self._work_for = work_for
 
-    async def run(self, turn: Turn, worker: str, record: Recorder, teller: Teller) -> Ended:
+    async def run(self, turn: Turn, worker: str, record: Recorder, teller: Teller, spending: TurnSpending) -> Ended:
         """Work the turn out and tell it. A turn that a dead worker had concluded is only told again."""
         if turn.outcome is not None:
             await teller.whole(turn.outcome, ())
@@ -56,7 +57,7 @@ class Workflow:
         if turn.streaming or turn.attempt > ATTEMPTS:
             raise TurnLost
         await teller.begin()
-        work = _Try(self, turn, worker, record, teller)
+        work = _Try(self, turn, worker, record, teller, spending)
         outcome = await work.outcome()
         outcome = replace(outcome, model=work.model, usage=record.usage)
         async with record.step("store"):
@@ -99,7 +100,15 @@ class Workflow:
 class _Try:
     """One try of one turn, from its beginning to what it comes to."""
 
-    def __init__(self, workflow: Workflow, turn: Turn, worker: str, record: Recorder, teller: Teller) -> None:
+    def __init__(
+        self,
+        workflow: Workflow,
+        turn: Turn,
+        worker: str,
+        record: Recorder,
+        teller: Teller,
+        spending: TurnSpending,
+    ) -> None:
         self._services = workflow.services
         self._intents = workflow.intents
         self._work_for = workflow.work_for
@@ -107,6 +116,7 @@ class _Try:
         self._worker = worker
         self._record = record
         self._teller = teller
+        self._spending = spending
         self.model = ""
         self.pieces: list[Piece] = []
         # True when the pieces went out while they were written.
@@ -116,6 +126,7 @@ class _Try:
         """What the turn comes to."""
         turn, services, record = self._turn, self._services, self._record
         # Begun at once: which of them is needed is known only when the conversation is.
+        self._spending.begin()
         reading = asyncio.ensure_future(read(turn.text, services, self._intents, record))
         passages = asyncio.ensure_future(retrieve(turn.text, services, record))
         try:
@@ -145,7 +156,7 @@ class _Try:
             case Action.HANDOFF:
                 return await hand_off(turn, background, services, record)
             case Action.OFFER_REQUESTED:
-                return offer(turn, background, requested=True)
+                return offer(turn, background, texts.OFFER_REQUESTED)
         if question != turn.text:
             reading = await read(question, services, self._intents, record)
             return await self._answer(reading, background, await retrieve(question, services, record))
@@ -154,6 +165,8 @@ class _Try:
 
     async def _answer(self, reading: Reading, background: Background, passages: list[Passage]) -> Outcome:
         route = await choose_model(self._turn.conversation_id, self._services, self._record)
+        if route is not None and not await self._may_spend(route.model):
+            return offer(self._turn, background, texts.OFFER_BUDGET)
         candidates = await rank_sentences(reading, passages, route, self._services, self._record)
         self.model = route.model if route else ""
         async with self._record.step("judge") as notes:
@@ -163,29 +176,58 @@ class _Try:
             notes.details["action"] = action.value
         match action:
             case Action.ANSWER:
-                return await self._word(reading.question, candidates, route)
+                return await self._word(reading.question, candidates, route, background)
             case Action.CLARIFY:
                 return clarify(passages)
             case Action.NAME_NEAREST:
                 titles = topics([candidate.passage.article_title for candidate in candidates])
                 return Outcome(Decision.CLARIFY, texts.NEAREST_TOPICS.format(topics=texts.listed(titles)))
             case _:
-                return offer(self._turn, background, requested=False)
+                return offer(self._turn, background, texts.OFFER_UNKNOWN)
 
-    async def _word(self, question: str, candidates: list[Candidate], route: Route | None) -> Outcome:
+    async def _may_spend(self, model: str) -> bool:
+        """Whether the budgets let the model be called; the record says why not, for those who look for a cause."""
+        async with self._record.step("budget") as notes:
+            notes.model = model
+            try:
+                notes.details["grounds"] = await self._spending.allow(model)
+            except (BudgetExceeded, DependencyUnavailable) as error:
+                notes.error_reason = error.reason
+                notes.details.update(error.metadata)
+                return False
+            return True
+
+    async def _word(
+        self, question: str, candidates: list[Candidate], route: Route | None, background: Background
+    ) -> Outcome:
         markers = Markers()
         if route is not None and route.free_wording:
             if not await self._begin_streaming():
                 raise TurnLost
             self.told = True
-            async for piece in write(question, candidates, markers, route, self._services, self._record):
+            async for piece in write(
+                question, candidates, markers, route, self._services, self._record, self._spending
+            ):
                 self.pieces.append(piece)
                 await self._teller.piece(piece)
+            if self._spending.cut_off:
+                return await self._break_off(background)
         else:
             self.pieces = [piece async for piece in quote(candidates, markers, self._record)]
         return Outcome(
             Decision.ANSWER,
             "".join(piece.text for piece in self.pieces),
+            citations=tuple(citation_of(piece) for piece in self.pieces if piece.first),
+        )
+
+    async def _break_off(self, background: Background) -> Outcome:
+        """What was written and checked stands; a ticket is offered for the rest."""
+        offered = offer(self._turn, background, texts.OFFER_CUT_OFF if self.pieces else texts.OFFER_BUDGET)
+        closing = f"\n\n{offered.text}" if self.pieces else offered.text
+        await self._teller.text(closing)
+        return replace(
+            offered,
+            text="".join(piece.text for piece in self.pieces) + closing,
             citations=tuple(citation_of(piece) for piece in self.pieces if piece.first),
         )
 

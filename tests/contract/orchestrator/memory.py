@@ -1,5 +1,6 @@
 """Turns and proposals in memory, by the same contract as the ones in Postgres."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from types import TracebackType
@@ -7,7 +8,7 @@ from typing import Self
 
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
-from services.orchestrator.domain import Message, Outcome, Proposal, ProposalState, Turn, TurnState
+from services.orchestrator.domain import Message, Outcome, Proposal, ProposalState, Turn, TurnState, UsageReport
 from services.orchestrator.errors import TurnInProgress, TurnNotFound
 from services.orchestrator.ports import Ending
 
@@ -20,15 +21,18 @@ class Tables:
     workers: dict[str, tuple[str, datetime]] = field(default_factory=dict)
     proposals: dict[str, Proposal] = field(default_factory=dict)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
+    reports: dict[tuple[str, str], tuple[UsageReport, datetime]] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """A copy to work on."""
-        return Tables(dict(self.turns), dict(self.workers), dict(self.proposals), dict(self.requests))
+        return Tables(
+            dict(self.turns), dict(self.workers), dict(self.proposals), dict(self.requests), dict(self.reports)
+        )
 
     def become(self, other: "Tables") -> None:
         """Take over what a copy became."""
         self.turns, self.workers = other.turns, other.workers
-        self.proposals, self.requests = other.proposals, other.requests
+        self.proposals, self.requests, self.reports = other.proposals, other.requests, other.reports
 
 
 class MemoryTurns:
@@ -158,6 +162,7 @@ class MemoryWork:
         self.turns = MemoryTurns(self._copy, organization_id)
         self.proposals = MemoryProposals(self._copy, organization_id)
         self.requests = MemoryRequests(self._copy, organization_id)
+        self.reports = MemoryReports(self._copy, organization_id)
 
     async def __aenter__(self) -> Self:
         return self
@@ -169,6 +174,39 @@ class MemoryWork:
 
     async def commit(self) -> None:
         self._tables.become(self._copy.copy())
+
+
+class MemoryReports:
+    """Reports of one organization."""
+
+    def __init__(self, tables: Tables, organization_id: str) -> None:
+        self._tables = tables
+        self._organization_id = organization_id
+
+    async def add(self, report: UsageReport, due_at: datetime) -> None:
+        self._tables.reports.setdefault((self._organization_id, report.id), (report, due_at))
+
+
+class MemoryUnsentReports:
+    """The reports that the ledger has not confirmed."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def take(self, at: datetime, *, lease_until: datetime, limit: int) -> list[UsageReport]:
+        waiting = sorted(self._tables.reports.items(), key=lambda item: item[1][1])
+        due = [(key, report) for key, (report, due_at) in waiting if due_at <= at][:limit]
+        for key, report in due:
+            self._tables.reports[key] = (report, lease_until)
+        return [report for _, report in due]
+
+    async def postpone(self, reports: Sequence[UsageReport], until: datetime) -> None:
+        for report in reports:
+            self._tables.reports[(report.organization_id, report.id)] = (report, until)
+
+    async def remove(self, reports: Sequence[UsageReport]) -> None:
+        for report in reports:
+            self._tables.reports.pop((report.organization_id, report.id), None)
 
 
 class MemoryTurnQueue:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
 from services.common.ids import new_id
+from services.orchestrator.adapters.reports import SqlUnsentReports
 from services.orchestrator.adapters.sql import SqlTurnQueue, SqlWork
 from services.orchestrator.domain import (
     Citation,
@@ -27,10 +28,12 @@ from services.orchestrator.domain import (
     Turn,
     TurnState,
     Usage,
+    UsageLine,
+    UsageReport,
 )
 from services.orchestrator.errors import TurnInProgress, TurnNotFound
-from services.orchestrator.ports import Ending, TurnQueue, Work
-from tests.contract.orchestrator.memory import MemoryTurnQueue, MemoryWork, Tables
+from services.orchestrator.ports import Ending, TurnQueue, UnsentReports, Work
+from tests.contract.orchestrator.memory import MemoryTurnQueue, MemoryUnsentReports, MemoryWork, Tables
 from tests.support.postgres import Postgres
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -43,19 +46,20 @@ class Store:
 
     work: Callable[[str], Work]
     queue: TurnQueue
+    unsent: UnsentReports
 
 
 @pytest_asyncio.fixture(params=["memory", "postgres"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     if request.param == "memory":
         tables = Tables()
-        yield Store(partial(MemoryWork, tables), MemoryTurnQueue(tables))
+        yield Store(partial(MemoryWork, tables), MemoryTurnQueue(tables), MemoryUnsentReports(tables))
         return
     postgres: Postgres = request.getfixturevalue("postgres")
     engine = create_async_engine(postgres.url("orchestrator"))
     sessionmaker = async_sessionmaker(engine, expire_on_commit=False)
     empty(postgres)
-    yield Store(partial(SqlWork, sessionmaker), SqlTurnQueue(sessionmaker))
+    yield Store(partial(SqlWork, sessionmaker), SqlTurnQueue(sessionmaker), SqlUnsentReports(sessionmaker))
     await engine.dispose()
     # Turns that were left waiting would be taken up by the workers of other tests.
     empty(postgres)
@@ -68,7 +72,7 @@ def empty(postgres: Postgres) -> None:
         connection.execute(
             sa.text(
                 "truncate orchestrator.turn_steps, orchestrator.proposals, orchestrator.turns, "
-                "orchestrator.idempotency_records"
+                "orchestrator.idempotency_records, orchestrator.usage_reports"
             )
         )
     admin.dispose()
@@ -258,3 +262,44 @@ async def test_a_request_stands_for_what_it_made(store: Store, organization_id: 
         assert await work.requests.claim(key, "trn_2") == "trn_1"
         with pytest.raises(RequestIdReused):
             await work.requests.claim(replace(key, fingerprint=b"two"), "trn_1")
+
+
+def report_of(organization_id: str, number: int) -> UsageReport:
+    turn_id = new_id("trn")
+    line = UsageLine(
+        f"{turn_id}:1:0",
+        NOW,
+        "usr_1",
+        "cnv_1",
+        "tkt_1",
+        turn_id,
+        "score",
+        "small",
+        Usage(10, 4, 2),
+        0.25,
+        f"res_{number}",
+    )
+    return UsageReport(f"{turn_id}:1", organization_id, "usr_1", (line, replace(line, id=f"{turn_id}:1:1")))
+
+
+async def test_a_report_is_kept_until_it_is_confirmed(store: Store, organization_id: str) -> None:
+    reports = [report_of(organization_id, number) for number in range(3)]
+    async with store.work(organization_id) as work:
+        for number, report in enumerate(reports):
+            await work.reports.add(report, NOW + timedelta(seconds=number))
+        await work.reports.add(reports[0], NOW + timedelta(days=1))
+        await work.commit()
+    async with store.work(organization_id) as work:
+        await work.reports.add(report_of(organization_id, 9), NOW)
+    assert await store.unsent.take(NOW - LEASE, lease_until=NOW, limit=9) == []
+    later = NOW + timedelta(seconds=9)
+    first = await store.unsent.take(NOW + timedelta(seconds=1), lease_until=later, limit=9)
+    assert sorted(first, key=reports.index) == reports[:2]
+    assert await store.unsent.take(NOW + timedelta(seconds=2), lease_until=later, limit=9) == reports[2:]
+    assert await store.unsent.take(NOW + timedelta(seconds=3), lease_until=later, limit=9) == []
+    await store.unsent.remove(reports[1:])
+    assert await store.unsent.take(later, lease_until=later, limit=9) == reports[:1]
+    await store.unsent.postpone(reports[:1], later + LEASE)
+    assert await store.unsent.take(later, lease_until=later, limit=9) == []
+    assert await store.unsent.take(later + LEASE, lease_until=later, limit=9) == reports[:1]
+    await store.unsent.remove(reports)

@@ -27,6 +27,7 @@ async def addresses(stack: TestStack, doubles: Doubles) -> AsyncIterator[dict[st
         "tickets": doubles.wire_tickets,
         "knowledge": doubles.wire_knowledge,
         "inference": doubles.wire_inference,
+        "usage": doubles.wire_usage,
     }
     async with AsyncExitStack() as running:
         yield {

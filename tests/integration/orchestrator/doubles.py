@@ -32,6 +32,12 @@ from deskmesh.sessions.v1 import (
     message_pb2,
 )
 from deskmesh.tickets.v1 import ticket_pb2, ticket_service_pb2, ticket_service_pb2_grpc
+from deskmesh.usage.v1 import (
+    reservation_service_pb2,
+    reservation_service_pb2_grpc,
+    usage_service_pb2,
+    usage_service_pb2_grpc,
+)
 from services.common.context import caller
 from services.common.errors import DomainError
 from services.common.server import Platform, ServicerRegistration
@@ -312,6 +318,44 @@ class InferenceDouble(
         yield inference_service_pb2.ChatResponse(finished=finished)
 
 
+class UsageDouble(reservation_service_pb2_grpc.ReservationServiceServicer, usage_service_pb2_grpc.UsageServiceServicer):
+    """A ledger without budgets, unless told what to grant: a token costs a micro."""
+
+    def __init__(self) -> None:
+        self.faults = Faults()
+        self.grants = 0
+        self.entries: dict[str, Any] = {}
+        self.open: dict[str, Any] = {}
+        self.settled: list[str] = []
+
+    async def Reserve(self, request: Any, context: Any) -> Any:
+        await self.faults.meet("Reserve")
+        self.open[request.reservation_id] = request
+        price = reservation_service_pb2.ModelPrice(
+            prompt_micros_per_million=1_000_000,
+            cached_prompt_micros_per_million=1_000_000,
+            completion_micros_per_million=1_000_000,
+        )
+        return reservation_service_pb2.ReserveResponse(granted_micros=self.grants, limited=self.grants > 0, price=price)
+
+    async def ExtendReservation(self, request: Any, context: Any) -> Any:
+        await self.faults.meet("ExtendReservation")
+        return reservation_service_pb2.ExtendReservationResponse(granted_micros=request.wanted_micros)
+
+    async def SettleReservation(self, request: Any, context: Any) -> Any:
+        await self.faults.meet("SettleReservation")
+        self.open.pop(request.reservation_id, None)
+        self.settled.append(request.reservation_id)
+        self.entries |= {entry.id: entry for entry in request.entries}
+        return reservation_service_pb2.SettleReservationResponse()
+
+    async def RecordUsage(self, request: Any, context: Any) -> Any:
+        await self.faults.meet("RecordUsage")
+        known = len(self.entries)
+        self.entries |= {entry.id: entry for entry in request.entries}
+        return usage_service_pb2.RecordUsageResponse(added=len(self.entries) - known)
+
+
 def words_of(text: str) -> set[str]:
     """Words in lower case, without the commonest."""
     common = {"the", "a", "of", "to", "is", "do", "does", "for", "what", "how", "i", "it", "my", "from"}
@@ -334,6 +378,7 @@ class Doubles:
     tickets: TicketsDouble = field(default_factory=TicketsDouble)
     knowledge: KnowledgeDouble = field(default_factory=KnowledgeDouble)
     inference: InferenceDouble = field(default_factory=InferenceDouble)
+    usage: UsageDouble = field(default_factory=UsageDouble)
 
     async def wire_sessions(self, stack: AsyncExitStack, platform: Platform[Any]) -> list[ServicerRegistration]:
         add = conversation_service_pb2_grpc.add_ConversationServiceServicer_to_server
@@ -344,6 +389,12 @@ class Doubles:
 
     async def wire_knowledge(self, stack: AsyncExitStack, platform: Platform[Any]) -> list[ServicerRegistration]:
         return [ServicerRegistration(search_service_pb2_grpc.add_SearchServiceServicer_to_server, self.knowledge)]
+
+    async def wire_usage(self, stack: AsyncExitStack, platform: Platform[Any]) -> list[ServicerRegistration]:
+        return [
+            ServicerRegistration(reservation_service_pb2_grpc.add_ReservationServiceServicer_to_server, self.usage),
+            ServicerRegistration(usage_service_pb2_grpc.add_UsageServiceServicer_to_server, self.usage),
+        ]
 
     async def wire_inference(self, stack: AsyncExitStack, platform: Platform[Any]) -> list[ServicerRegistration]:
         return [

@@ -76,6 +76,7 @@ async def neighbourhood(stack: TestStack, doubles: Doubles, organization_id: str
         tickets = await serve(
             "tickets", TicketsSettings, wire_tickets, sessions_address=sessions.address, auth_address=NOWHERE
         )
+        usage = await serve("usage", ServiceSettings, doubles.wire_usage)
         orchestrator = await serve(
             "orchestrator",
             OrchestratorSettings,
@@ -84,6 +85,7 @@ async def neighbourhood(stack: TestStack, doubles: Doubles, organization_id: str
             tickets_address=tickets.address,
             knowledge_address=knowledge.address,
             inference_address=inference.address,
+            usage_address=usage.address,
         )
         yield Neighbourhood(sessions, tickets, orchestrator, organization_id)
 
