@@ -1,6 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter, createRouterTransport, type Interceptor } from "@connectrpc/connect";
+import { AccountService } from "../../src/gen/deskmesh/auth/v1/account_service_pb";
 import { AuthService, PrincipalSchema, TokensSchema } from "../../src/gen/deskmesh/auth/v1/auth_service_pb";
+import { MfaService } from "../../src/gen/deskmesh/auth/v1/mfa_service_pb";
 import { MembershipSchema } from "../../src/gen/deskmesh/auth/v1/organization_pb";
 import { OrganizationService } from "../../src/gen/deskmesh/auth/v1/organization_service_pb";
 import { Role } from "../../src/gen/deskmesh/auth/v1/user_pb";
@@ -23,7 +25,7 @@ const PEOPLE = [
   { id: "usr_jonas", displayName: "Jonas Weber", email: "jonas@fernwick.example", role: Role.SUPERVISOR },
 ];
 
-/** All services in memory, in the browser or in a test. Any password but "wrong" signs in; "mara@…" is an agent. */
+/** All services in memory, in the browser or in a test. Any password but "wrong" signs in, "second factor" after the code 123456; "mara@…" is an agent. */
 export class FakeServices {
   readonly conversations = new FakeConversations();
   readonly tickets = new FakeTickets();
@@ -103,6 +105,7 @@ export class FakeServices {
       signIn: ({ email, password }) => {
         if (password === "wrong") throw failure(Code.Unauthenticated, "CREDENTIALS_INVALID", "no");
         this.me = PEOPLE.find((person) => person.email === email)?.id ?? "usr_robin";
+        if (password === "second factor") return { challenge: { token: "challenge" } };
         return { principal: principal(), tokens: tokens() };
       },
       signUp: ({ email }) => {
@@ -115,6 +118,21 @@ export class FakeServices {
       },
       signOut: () => ({}),
       whoAmI: () => ({ principal: principal() }),
+    });
+    router.service(MfaService, {
+      completeSignIn: ({ code }) => {
+        if (code?.kind.value !== "123456") throw failure(Code.Unauthenticated, "MFA_CODE_INVALID", "no");
+        return { principal: principal(), tokens: tokens() };
+      },
+    });
+    const linked = (token: string) => {
+      if (token !== "good") throw failure(Code.FailedPrecondition, "MAIL_LINK_INVALID", "old");
+      return {};
+    };
+    router.service(AccountService, {
+      verifyEmail: ({ token }) => linked(token),
+      requestPasswordReset: () => ({}),
+      resetPassword: ({ token }) => linked(token),
     });
   }
 

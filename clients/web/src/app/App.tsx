@@ -20,6 +20,10 @@ const TicketPage = lazy(() => import("../features/tickets/TicketPage"));
 const HelpPage = lazy(() => import("../features/help/HelpPage"));
 const ArticlePage = lazy(() => import("../features/help/ArticlePage"));
 const InboxPage = lazy(() => import("../features/inbox/InboxPage"));
+const linkPages = () => import("../features/account/LinkPages");
+const VerifyEmailPage = lazy(async () => ({ default: (await linkPages()).VerifyEmailPage }));
+const ForgotPasswordPage = lazy(async () => ({ default: (await linkPages()).ForgotPasswordPage }));
+const ResetPasswordPage = lazy(async () => ({ default: (await linkPages()).ResetPasswordPage }));
 
 /** A failed call is repeated only where that can help; the page shows the rest at once. */
 function worthRetrying(failures: number, error: unknown): boolean {
@@ -55,6 +59,15 @@ export function App({ transport }: { transport: TransportFactory }) {
                 </Route>
                 <Route path="/sign-up">
                   <SignedOutOnly page={<SignUpPage />} />
+                </Route>
+                <Route path="/verify-email">
+                  <Anybody page={<VerifyEmailPage />} />
+                </Route>
+                <Route path="/forgot-password">
+                  <Anybody page={<ForgotPasswordPage />} />
+                </Route>
+                <Route path="/reset-password">
+                  <Anybody page={<ResetPasswordPage />} />
                 </Route>
                 <Route>
                   <SignedInOnly />
@@ -97,7 +110,7 @@ function SignedInOnly() {
     case "restoring":
       return <Splash />;
     case "unreachable":
-      return <Failure error={session.error} onRetry={() => void backend.session.restore()} />;
+      return <Failure alone error={session.error} onRetry={() => void backend.session.restore()} />;
     case "signed-out":
       return <Redirect to="/sign-in" replace state={{ from: path + search + hash, loss: session.loss }} />;
     case "signed-in":
@@ -151,6 +164,11 @@ function SignedOutOnly({ page }: { page: ReactNode }) {
   return session.status === "signed-in" ? <Redirect to={from} replace /> : page;
 }
 
+/** Pages that links in letters lead to, whoever is signed in. */
+function Anybody({ page }: { page: ReactNode }) {
+  return <Suspense fallback={<Splash />}>{page}</Suspense>;
+}
+
 /** Customers and staff have pages of their own; a link to the other's leads home. */
 function For({ customer = false, page }: { customer?: boolean; page: ReactNode }) {
   return useIsStaff() === customer ? <Redirect to="/" replace /> : page;
@@ -163,6 +181,7 @@ function Home() {
 function NotFound() {
   return (
     <Empty
+      alone
       icon={<Compass size={20} aria-hidden />}
       title="There is nothing here"
       action={<Link to="/">Go to the start</Link>}

@@ -26,10 +26,12 @@ export class SessionApi {
     this.#authorized = createClient(AuthService, authorized);
   }
 
-  signIn({ email, password, organization }: Credentials): Promise<SignedIn> {
+  /** Signs in, or returns the token of the challenge that a second factor has to answer. */
+  signIn({ email, password, organization }: Credentials): Promise<SignedIn | string> {
     return call(startTrace(), async (options) => {
       const request = { email, password, organizationSlug: organization };
-      return toSignedIn(await this.#open.signIn(request, options));
+      const response = await this.#open.signIn(request, options);
+      return response.challenge ? response.challenge.token : toSignedIn(response);
     });
   }
 
@@ -56,7 +58,7 @@ export class SessionApi {
   }
 }
 
-function toSignedIn(response: {
+export function toSignedIn(response: {
   principal?: PbPrincipal | undefined;
   tokens?: Tokens | undefined;
 }): SignedIn {

@@ -54,12 +54,16 @@ export class SessionStore {
     }
   }
 
-  async signIn(credentials: Credentials): Promise<void> {
-    this.#accept(await this.api.signIn(credentials));
+  /** The token of a challenge when a second factor has to be proved, too; nothing once signed in. */
+  async signIn(credentials: Credentials): Promise<string | undefined> {
+    const signedIn = await this.api.signIn(credentials);
+    if (typeof signedIn === "string") return signedIn;
+    this.accept(signedIn);
+    return undefined;
   }
 
   async signUp(account: NewAccount): Promise<void> {
-    this.#accept(await this.api.signUp(account));
+    this.accept(await this.api.signUp(account));
   }
 
   /** Signs out here at once; the family is revoked in the background, because the person should not have to wait for it. */
@@ -70,7 +74,8 @@ export class SessionStore {
     if (refreshToken) this.api.signOut(refreshToken).catch(() => {});
   }
 
-  #accept({ principal, tokens }: SignedIn): void {
+  /** Somebody has proved who they are. */
+  accept({ principal, tokens }: SignedIn): void {
     this.tokens.accept(principal.userId, tokens);
     this.#set({ status: "signed-in", principal });
   }

@@ -1,0 +1,61 @@
+import { fireEvent, render, screen } from "@testing-library/react";
+import { beforeEach, describe, expect, it } from "vitest";
+import { FakeServices } from "../dev/fake/services";
+import { App } from "../src/app/App";
+
+function open(path: string) {
+  window.history.replaceState(null, "", path);
+  render(<App transport={new FakeServices().transport} />);
+}
+
+async function fill(label: string, value: string) {
+  fireEvent.change(await screen.findByLabelText(label), { target: { value } });
+}
+
+const press = async (name: string) => fireEvent.click(await screen.findByRole("button", { name }));
+
+beforeEach(() => localStorage.clear());
+
+describe("links in letters", () => {
+  it("verify an address once the button is pressed, and leave no token in the address", async () => {
+    open("/verify-email#good");
+    await press("Verify");
+    expect(await screen.findByText("Your e-mail address is verified.")).toBeTruthy();
+    expect(window.location.hash).toBe("");
+  });
+
+  it("say when they are too old", async () => {
+    open("/verify-email#old");
+    await press("Verify");
+    expect((await screen.findByRole("alert")).textContent).toContain("used or too old");
+  });
+
+  it("lead from a forgotten password to a new one", async () => {
+    open("/forgot-password");
+    await fill("E-mail", "robin@customers.example");
+    await press("Send the link");
+    expect(await screen.findByText(/If there is an account with this address/)).toBeTruthy();
+  });
+
+  it("set a new password", async () => {
+    open("/reset-password#good");
+    await fill("New password", "a long enough phrase");
+    await press("Set the password");
+    expect(await screen.findByText("Your password is set")).toBeTruthy();
+  });
+});
+
+describe("a second factor", () => {
+  it("is asked for after the password and signs in", async () => {
+    open("/help");
+    await fill("E-mail", "robin@customers.example");
+    await fill("Password", "second factor");
+    await press("Sign in");
+    await fill("Code", "000000");
+    await press("Sign in");
+    expect((await screen.findByRole("alert")).textContent).toContain("That code didn't match");
+    await fill("Code", "123456");
+    await press("Sign in");
+    expect(await screen.findByRole("navigation")).toBeTruthy();
+  });
+});
