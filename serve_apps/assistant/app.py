@@ -107,6 +107,9 @@ def _language_model(model: ModelConfig, settings: ReplicaSettings) -> Applicatio
             initial_replicas=bounds.min_replicas,
             metrics_interval_s=METRICS_SECONDS,
             look_back_period_s=METRICS_SECONDS * 2,
+            # Serve would let 30 s and 600 s pass after the policy's own delays.
+            upscale_delay_s=0.0,
+            downscale_delay_s=0.0,
             policy=policy,
         ),
         max_ongoing_requests=model.engine.max_running,

@@ -85,7 +85,7 @@ class AutoscalingBounds(Part):
     max_replicas: int = Field(default=1, ge=1, le=10_000)
     # Requests running and waiting that one replica should have.
     target_running: int = Field(default=16, ge=1)
-    upscale_delay_seconds: float = Field(default=1.0, ge=0)
+    upscale_delay_seconds: float = Field(default=0.5, ge=0)
     downscale_delay_seconds: float = Field(default=120.0, ge=0)
 
     @model_validator(mode="after")

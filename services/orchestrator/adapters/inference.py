@@ -1,6 +1,7 @@
 """Models and embedder of the inference application."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import contextmanager
 
 import grpc.aio
 import numpy as np
@@ -14,7 +15,9 @@ from deskmesh.inference.v1 import (
     router_service_pb2,
     router_service_pb2_grpc,
 )
+from services.common.errors import DomainError
 from services.orchestrator.adapters.remote import translated
+from services.orchestrator.adapters.route_leases import RouteLeases
 from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import Usage
 from services.orchestrator.ports import Likelihoods, Piece, Prompt, Route
@@ -46,13 +49,16 @@ class EmbedderClient:
 
 
 class ModelsClient:
-    """The router, and the models behind it."""
+    """The router, and the models behind it. A conversation's route is asked for again only when its lease has ended."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
+        self._leases = RouteLeases()
         self._router = router_service_pb2_grpc.RouterServiceStub(channel)
         self._inference = inference_service_pb2_grpc.InferenceServiceStub(channel)
 
     async def route(self, affinity_key: str) -> Route:
+        if leased := self._leases.find(affinity_key):
+            return leased
         request = router_service_pb2.RouteRequest(
             capabilities=[router_service_pb2.CAPABILITY_CHAT], affinity_key=affinity_key
         )
@@ -60,13 +66,15 @@ class ModelsClient:
             answered = await self._router.Route(request, timeout=ROUTE_SECONDS)
         abilities = set(answered.model.capabilities)
         structured = router_service_pb2.CAPABILITY_STRUCTURED_OUTPUT in abilities
-        return Route(
+        route = Route(
             model=answered.model.name,
             replica=answered.replica,
             reason=answered.reason,
             free_wording=router_service_pb2.CAPABILITY_FREE_WORDING in abilities,
             decides=structured and router_service_pb2.CAPABILITY_DECIDE in abilities,
         )
+        self._leases.keep(affinity_key, route, answered.lease.ToMilliseconds() / 1000)
+        return route
 
     async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
         scores: list[float] = []
@@ -79,7 +87,7 @@ class ModelsClient:
                     for context, target in pairs[start : start + PAIRS_A_CALL]
                 ],
             )
-            with translated():
+            with self._unless_it_fails(route), translated():
                 answered = await self._inference.Score(request, timeout=SCORE_SECONDS, metadata=_to(route))
             scores.extend(score.mean_log_probability for score in answered.scores)
             usage += _usage(answered.usage)
@@ -97,15 +105,25 @@ class ModelsClient:
         )
         call = self._inference.Chat(request, timeout=WRITE_SECONDS, metadata=_to(route))
         try:
-            with translated():
+            with self._unless_it_fails(route), translated():
                 async for response in call:
                     match response.WhichOneof("frame"):
                         case "delta":
                             yield Piece(response.delta.text, tokens=response.delta.tokens)
                         case "finished":
+                            if response.finished.route_again:
+                                self._leases.drop(route)
                             yield Piece("", _usage(response.finished.usage))
         finally:
             call.cancel()
+
+    @contextmanager
+    def _unless_it_fails(self, route: Route) -> Iterator[None]:
+        try:
+            yield
+        except DomainError:
+            self._leases.drop(route)
+            raise
 
 
 def _to(route: Route) -> tuple[tuple[str, str], ...]:

@@ -6,9 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from serve_apps.assistant.autoscaling import Bounds
 from serve_apps.assistant.routing_config import PowerOfTwo, PrefixAffinity, ReplicaPolicy, RouterConfig, SessionAffinity
 from serve_apps.assistant.simulation.replicas import GPU, Replica, Request
 from serve_apps.assistant.simulation.routing import Outcome, Scenario, Simulation
+from serve_apps.assistant.simulation.scaling import QueueDepth, Step
+from serve_apps.assistant.simulation.scaling import Simulation as Scaling
 
 TWO = PowerOfTwo(kind="power_of_two")
 SESSION = SessionAffinity(kind="session_affinity", slack=8)
@@ -83,3 +86,24 @@ def test_more_requests_at_once_are_slower_each() -> None:
     beside = replica.take(request(), 0.0)
     assert alone is not None
     assert beside == pytest.approx(alone * (1 + GPU.batch_share))
+
+
+SHORT = Step(rate=4.0, step_at=10.0, seconds=40.0, most=8)
+
+
+def test_queue_depth_follows_an_eightfold_step_within_two_seconds() -> None:
+    bounds = Bounds(1, SHORT.most, 12, upscale_delay_seconds=0.5, downscale_delay_seconds=120.0)
+    outcome = Scaling(QueueDepth(bounds), SHORT).run()
+    assert 0 < outcome.decided_after <= 2.5
+    assert 2 <= outcome.most_replicas <= SHORT.most
+    fixed = Scaling(lambda now, current, demands: 1, SHORT).run()
+    assert outcome.misses < fixed.misses
+    assert fixed.decided_after == float("inf")
+
+
+def test_replicas_go_again_after_the_load() -> None:
+    bounds = Bounds(1, SHORT.most, 12, upscale_delay_seconds=0.5, downscale_delay_seconds=5.0)
+    spike = replace(SHORT, rate=30.0, factor=0.05)
+    outcome = Scaling(QueueDepth(bounds), spike).run()
+    steady = Scaling(QueueDepth(replace(bounds, downscale_delay_seconds=1000.0)), spike).run()
+    assert outcome.replica_seconds < steady.replica_seconds
