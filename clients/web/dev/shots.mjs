@@ -1,11 +1,13 @@
 // Screenshots of every page and state over the in-memory services: node dev/shots.mjs [folder] [scenes] [variants]
-// Scenes and variants, such as "1280-light|390-dark", are regular expressions.
-import { mkdirSync } from "node:fs";
+// Scenes and variants, such as "1280-light|390-dark", are regular expressions. What axe-core finds in them is printed.
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
 
 const [folder = ".shots", only = "", variants = ""] = process.argv.slice(2);
 const base = process.env.BASE ?? "http://127.0.0.1:5173";
 const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium-headless-shell";
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 mkdirSync(folder, { recursive: true });
 
 const send = async (page, text) => {
@@ -313,6 +315,18 @@ for (const [name, play] of Object.entries(SCENES)) {
         console.log(name, width, colorScheme, String(error).split("\n")[0]);
       }
       await page.screenshot({ path: `${folder}/${name}-${width}-${colorScheme}.png` });
+      await page.emulateMedia({ reducedMotion: "reduce" });
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => window.axe.run(document));
+      for (const { id, nodes } of violations)
+        console.log(
+          name,
+          width,
+          colorScheme,
+          "axe:",
+          id,
+          nodes.map((node) => node.target.join(" ")).slice(0, 3),
+        );
       await context.close();
     }
   }

@@ -22,13 +22,16 @@ interface EmptyProps {
   title: string;
   children?: ReactNode;
   action?: ReactNode;
+  /** True when there is nothing else on the page, so that this is its title. */
+  alone?: boolean;
 }
 
-export function Empty({ icon, title, children, action }: EmptyProps) {
+export function Empty({ icon, title, children, action, alone = false }: EmptyProps) {
+  const Title = alone ? "h1" : "h2";
   return (
     <div className={styles.state}>
       <span className={styles.icon}>{icon}</span>
-      <h2>{title}</h2>
+      <Title>{title}</Title>
       {children && <p>{children}</p>}
       {action && <div className={styles.action}>{action}</div>}
     </div>
@@ -36,14 +39,23 @@ export function Empty({ icon, title, children, action }: EmptyProps) {
 }
 
 /** A failed load, with what to do and the reference that finds it in the logs. */
-export function Failure({ error, onRetry }: { error: unknown; onRetry?: (() => void) | undefined }) {
+export function Failure({
+  error,
+  onRetry,
+  alone = false,
+}: {
+  error: unknown;
+  onRetry?: (() => void) | undefined;
+  alone?: boolean;
+}) {
   const problem = describe(error);
+  const Title = alone ? "h1" : "h2";
   return (
     <div className={styles.state} role="alert">
       <span className={styles.icon}>
         <CloudOff size={20} aria-hidden />
       </span>
-      <h2>{problem.title}</h2>
+      <Title>{problem.title}</Title>
       <p>{problem.detail}</p>
       {onRetry && (
         <div className={styles.action}>
