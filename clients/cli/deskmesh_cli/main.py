@@ -4,7 +4,20 @@ from collections.abc import Callable
 
 import typer
 
-from deskmesh_cli.commands import account, articles, chat, doctor, keys, mail, metrics, stack, token, trace
+from deskmesh_cli.commands import (
+    account,
+    articles,
+    budgets,
+    chat,
+    doctor,
+    keys,
+    mail,
+    metrics,
+    stack,
+    token,
+    trace,
+    usage,
+)
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "up": stack.up,
@@ -21,6 +34,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "account": account.account,
     "mail": mail.mail,
     "keys": keys.keys,
+    "usage": usage.usage,
+    "budgets": budgets.budgets,
 }
 
 

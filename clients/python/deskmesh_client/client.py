@@ -31,6 +31,7 @@ from deskmesh.sessions.v1 import conversation_service_pb2, conversation_service_
 from deskmesh.sessions.v1.conversation_pb2 import Conversation
 from deskmesh.sessions.v1.event_pb2 import ConversationEvent
 from deskmesh.tickets.v1 import ticket_service_pb2_grpc
+from deskmesh.usage.v1 import budget_service_pb2_grpc, usage_service_pb2_grpc
 from deskmesh_client import articles, conversations
 from deskmesh_client.conversations import Finished, Frame
 from deskmesh_client.errors import DeskmeshError, SecondFactorRequired, SignInRequired
@@ -76,6 +77,8 @@ class Client:
         self.ingest = ingest_service_pb2_grpc.IngestServiceStub(channel)
         self.search = search_service_pb2_grpc.SearchServiceStub(channel)
         self.orchestrator = orchestrator_service_pb2_grpc.OrchestratorServiceStub(channel)
+        self.usage = usage_service_pb2_grpc.UsageServiceStub(channel)
+        self.budgets = budget_service_pb2_grpc.BudgetServiceStub(channel)
 
     async def __aenter__(self) -> Self:
         return self
