@@ -33,6 +33,7 @@ RAY_OFFSET = 20
 WORKLOADS = (
     Workload("edge", dns_names=("localhost",), ip_addresses=("127.0.0.1",)),
     *(Workload(name) for name in SERVICES),
+    Workload("gateway"),
     Workload("inference"),
     Workload("laptop"),
 )
@@ -90,8 +91,9 @@ def processes(settings: StackSettings) -> tuple[ProcessSpec, ...]:
         _traces_process(settings),
         _migrations_process(settings, needed),
         *(_service_process(settings, name) for name in SERVICES),
+        _gateway_process(settings),
         _web_process(settings),
-        _envoy_process(settings, "edge", settings.edge_port, ("web", *SERVICES), mtls=False),
+        _envoy_process(settings, "edge", settings.edge_port, ("web", "gateway", *SERVICES), mtls=False),
         _envoy_process(settings, "inference", settings.base_port + INFERENCE_OFFSET, ("ray",), mtls=True),
         _seed_process(settings),
     )
@@ -251,6 +253,27 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
         grace_seconds=25,
         usual_seconds=5,
         listeners=(Listener(address, tls=True, mtls=True), Listener(str(ops))),
+        metrics=(MetricsEndpoint(str(ops)),),
+        working_folder=PROJECT_ROOT,
+    )
+
+
+def _gateway_process(settings: StackSettings) -> ProcessSpec:
+    socket, ops = settings.paths.socket("gateway"), settings.paths.socket("gateway.ops")
+    return ProcessSpec(
+        name="gateway",
+        argv=_python("-m", "services.gateway"),
+        environment={
+            **_common_environment(settings),
+            **_identity(settings, "gateway"),
+            "DESKMESH_REDIS_URL": _redis_url(settings),
+            "DESKMESH_GATEWAY_SOCKET": str(socket),
+            "DESKMESH_OPS_SOCKET": str(ops),
+        },
+        ready=HttpProbe(ops, "/readyz"),
+        grace_seconds=10,
+        usual_seconds=2,
+        listeners=(Listener(str(socket)), Listener(str(ops))),
         metrics=(MetricsEndpoint(str(ops)),),
         working_folder=PROJECT_ROOT,
     )

@@ -24,7 +24,8 @@ class Header(NamedTuple):
 class Refusal:
     """A refusal; `when` is a CEL expression over Envoy's attributes, and the first that holds counts.
 
-    `reason` is a value of ErrorReason without its prefix; empty where the gRPC code says it all.
+    `reason` is a value of ErrorReason without its prefix; empty where the gRPC code says it all. A code of 0 leaves the
+    headers as they are.
     """
 
     when: str
@@ -34,7 +35,9 @@ class Refusal:
 
     @property
     def headers(self) -> tuple[Header, ...]:
-        """The headers of a gRPC response that consists of its trailers only."""
+        """The headers of a gRPC response that consists of its trailers only; none where the response has them."""
+        if not self.code:
+            return ()
         status = status_pb2.Status(code=self.code, message=self.message)
         if self.reason:
             ErrorReason.Value(f"ERROR_REASON_{self.reason}")
@@ -69,6 +72,8 @@ AWAY = Refusal(
 )
 
 REFUSALS = (
+    # The gateway says itself what is wrong with a key.
+    Refusal("response.code_details.contains('ext_authz_denied')", 0, "", ""),
     Refusal(_token("Jwt_is_missing"), code_pb2.UNAUTHENTICATED, "TOKEN_MISSING", "Sign in first."),
     Refusal(
         _token("Jwt_is_expired"), code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", "The access token has expired; refresh it."

@@ -1,0 +1,34 @@
+"""What the gateway counts."""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from services.gateway.keys import KeyTokens
+from services.gateway.servicer import Checks
+
+
+class GatewayMetrics(Collector):
+    """Checks by their answer, and how many of them auth was asked for."""
+
+    def __init__(self, checks: Checks, tokens: KeyTokens) -> None:
+        self._checks = checks
+        self._tokens = tokens
+
+    def collect(self) -> Iterator[Metric]:
+        """What a scrape reads."""
+        answers = CounterMetricFamily(
+            "deskmesh_gateway_key_checks", "Checks of API keys, by the reason of the answer.", labels=["reason"]
+        )
+        for reason, count in self._checks.answers.items():
+            answers.add_metric([reason], count)
+        yield answers
+        yield CounterMetricFamily(
+            "deskmesh_gateway_key_exchanges", "Keys that auth was asked about.", value=self._tokens.exchanges
+        )
+        yield CounterMetricFamily(
+            "deskmesh_gateway_keys_remembered",
+            "Checks answered from what was remembered.",
+            value=self._tokens.remembered_uses,
+        )

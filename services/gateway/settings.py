@@ -1,0 +1,26 @@
+"""What the gateway is told from outside, beyond what every service is."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from services.common.settings import ServiceSettings
+
+
+class GatewaySettings(ServiceSettings):
+    """Read once from `DESKMESH_*`. The gateway keeps nothing in a database and serves no RPCs."""
+
+    database_url: str = Field(default="", repr=False)
+    listen_address: str = ""
+
+    # Where Envoy asks.
+    gateway_socket: Path
+    auth_address: str
+
+    # A key that was revoked is refused after this long at the latest.
+    key_recheck_seconds: float = Field(default=4.0, gt=0, le=5)
+    exchange_timeout_seconds: float = Field(default=2.0, gt=0)
+    # Keys remembered, good ones and bad ones each; about 1 KiB a good one.
+    keys_remembered: int = Field(default=10_000, ge=1)
+    # Wrong keys that one address may try in a minute.
+    wrong_keys_per_minute: int = Field(default=30, ge=1)
