@@ -12,6 +12,7 @@ from typing import Any
 import grpc.aio
 
 from services.common import server
+from services.common.garbage import settle_garbage_collector
 from services.common.interceptors.chain import ConcernedServer, OpenStreams
 from services.common.settings import ServiceSettings
 from services.common.telemetry import ServerMetrics, tracing
@@ -46,7 +47,7 @@ async def serve(folder: Path, side: str) -> None:
         port = grpc_server.add_secure_port(settings.listen_address, server_credentials(CertificateFiles(settings)))
         await grpc_server.start()
         if side != BARE:
-            server.settle_garbage_collector()
+            settle_garbage_collector()
         (folder / f"{side}.port").write_text(str(port))
         await grpc_server.wait_for_termination()
 

@@ -1,7 +1,6 @@
 """The main of a service process: telemetry, stores, ops server, mTLS gRPC server, and a clean end on SIGTERM."""
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from services.common import db
 from services.common.clients import ChannelFactory
 from services.common.clock import Clock, utc_now
+from services.common.garbage import settle_garbage_collector
 from services.common.interceptors.chain import ConcernedServer, Concerns, OpenStreams
 from services.common.interceptors.deadline import Deadline
 from services.common.interceptors.identity import Identity
@@ -223,13 +223,6 @@ def server_options(settings: ServiceSettings) -> list[tuple[str, Any]]:
         ("grpc.server.max_pending_requests", 16_384),
         ("grpc.server.max_pending_requests_hard_limit", 32_768),
     ]
-
-
-def settle_garbage_collector() -> None:
-    """Leave what the start has made out of later collections, and collect seldom: calls make few reference cycles."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 async def drain(

@@ -10,9 +10,9 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from services.common.clients import ChannelFactory
+from services.common.garbage import settle_garbage_collector
 from services.common.logs import configure_logging
 from services.common.ops import OpsServer
-from services.common.server import settle_garbage_collector
 from services.common.telemetry import ServerMetrics
 from services.common.tls import CertificateFiles
 from services.gateway.adapters.exchange import AuthExchange
