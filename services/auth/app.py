@@ -23,6 +23,7 @@ from services.auth.adapters.attempts import ValkeyAttempts
 from services.auth.adapters.envelope import AesEnvelope
 from services.auth.adapters.limits import ValkeyAllowances
 from services.auth.adapters.passwords import ArgonPasswords
+from services.auth.adapters.retention import purges
 from services.auth.adapters.revocations import ValkeyAnnouncer, answer
 from services.auth.adapters.roles import permission_catalogue
 from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
@@ -59,6 +60,7 @@ KEY_FILE = "key-encryption.key"
 async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[ServicerRegistration]:
     """Build the servicers, load the signing keys and publish the public ones on the ops server."""
     settings = platform.settings
+    await stack.enter_async_context(platform.janitor(*purges(settings)))
     sealer = Sealer(settings.secrets_folder / KEY_FILE)
     ring = await stack.enter_async_context(
         KeyRing(platform.sessionmaker, sealer, platform.clock, key_days=settings.signing_key_days)

@@ -27,6 +27,7 @@ from sqlalchemy import text as sql
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
+from services.common import background
 from services.common.db import SqlUnitOfWork
 from services.common.tracing import current_traceparent
 
@@ -107,9 +108,7 @@ class OutboxRelay:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     def wake(self) -> None:
         """Look now instead of at the next poll; call it after a commit that added events."""

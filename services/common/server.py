@@ -26,6 +26,7 @@ from services.common.interceptors.chain import ConcernedServer, Concerns, OpenSt
 from services.common.interceptors.deadline import Deadline
 from services.common.interceptors.identity import Identity
 from services.common.interceptors.validation import validation
+from services.common.janitor import Janitor, Purge
 from services.common.logs import configure_logging
 from services.common.ops import OpsServer
 from services.common.revocations import RevocationFeed, Revocations, fetcher
@@ -68,6 +69,17 @@ class Platform(Generic[SettingsT]):
     metrics: ServerMetrics
     # Set when the process begins to shut down; background work should stop taking up new tasks.
     draining: asyncio.Event
+
+    def janitor(self, *purges: Purge) -> Janitor:
+        """Deletes what has had its time, while it is entered; one a process."""
+        return Janitor(
+            purges,
+            self.sessionmaker,
+            self.clock,
+            self.metrics.registry,
+            interval_seconds=self.settings.purge_interval_seconds,
+            batch_rows=self.settings.purge_batch_rows,
+        )
 
 
 Wire = Callable[[AsyncExitStack, Platform[SettingsT]], Awaitable[Sequence[ServicerRegistration]]]

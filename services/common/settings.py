@@ -43,6 +43,11 @@ class ServiceSettings(BaseSettings):
     maximum_message_bytes: int = Field(default=2 * 1024 * 1024, gt=0)
     drain_seconds: float = Field(default=20.0, ge=0)
 
+    # How long a request_id is known: a call repeated later has its effect again.
+    request_id_days: float = Field(default=7.0, gt=0)
+    purge_interval_seconds: float = Field(default=3600.0, gt=0)
+    purge_batch_rows: int = Field(default=1000, ge=1)
+
     @property
     def spiffe_prefix(self) -> str:
         """What the SPIFFE ID of every workload of this environment starts with; its name follows."""

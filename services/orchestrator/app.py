@@ -7,6 +7,7 @@ from opentelemetry import trace
 
 from deskmesh.orchestrator.v1 import orchestrator_service_pb2_grpc
 from services.common.ids import new_id
+from services.common.janitor import request_ids
 from services.common.outbox import OutboxRelay
 from services.common.server import Platform, ServicerRegistration
 from services.orchestrator import tables
@@ -35,6 +36,7 @@ LEASE_MARGIN_SECONDS = 30.0
 async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) -> list[ServicerRegistration]:
     """Build the servicer, and the workers that run with it."""
     settings, channels = platform.settings, platform.channels
+    await stack.enter_async_context(platform.janitor(request_ids(tables.idempotency_records, settings)))
     inference = channels.channel(settings.inference_address, "inference")
     embedder = EmbedderClient(inference)
     services = Services(

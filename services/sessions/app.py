@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 
 from prometheus_client import Gauge
 
 from deskmesh.sessions.v1 import conversation_service_pb2_grpc
+from services.common import background
+from services.common.janitor import request_ids
 from services.common.outbox import OutboxRelay
 from services.common.server import Platform, ServicerRegistration
 from services.sessions import tables
@@ -29,6 +31,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[SessionsSettings]) -> l
     """Build the servicer and start what runs beside it: relay, announcer, the one reader, expiry."""
     settings, clock = platform.settings, platform.clock
     await stack.enter_async_context(OutboxRelay(platform.name, platform.sessionmaker, platform.redis, tables.outbox))
+    await stack.enter_async_context(platform.janitor(request_ids(tables.idempotency_records, settings)))
     announcer = await stack.enter_async_context(RedisAnnouncer(platform.redis))
     units = SqlUnitsOfWork(
         platform.sessionmaker,
@@ -81,9 +84,4 @@ async def _keep_expiring(expiry: Expiry, settings: SessionsSettings) -> None:
 
 
 def _run_beside(stack: AsyncExitStack, task: "asyncio.Task[None]") -> None:
-    async def stop() -> None:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-
-    stack.push_async_callback(stop)
+    stack.push_async_callback(background.end, task)

@@ -4,6 +4,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from deskmesh.tickets.v1 import ticket_service_pb2_grpc
+from services.common.janitor import request_ids
 from services.common.outbox import OutboxRelay
 from services.common.server import Platform, ServicerRegistration
 from services.tickets import tables
@@ -20,6 +21,7 @@ from services.tickets.usecases.tickets import TicketDesk
 async def wire(stack: AsyncExitStack, platform: Platform[TicketsSettings]) -> list[ServicerRegistration]:
     """Build the servicer, the outbox's relay and the linker, which runs until the stack closes."""
     settings = platform.settings
+    await stack.enter_async_context(platform.janitor(request_ids(tables.idempotency_records, settings)))
     relay = await stack.enter_async_context(
         OutboxRelay("tickets", platform.sessionmaker, platform.redis, tables.outbox)
     )

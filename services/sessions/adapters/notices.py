@@ -8,11 +8,12 @@ import json
 import logging
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 
 import redis.asyncio
 import redis.exceptions
 
+from services.common import background
 from services.sessions.domain import Author, StoredEvent
 from services.sessions.ports import Appended, Listening, Notice, Typing
 
@@ -85,9 +86,7 @@ class RedisAnnouncer:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     async def _run(self) -> None:
         reachable = True

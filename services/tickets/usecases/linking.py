@@ -7,9 +7,9 @@ until it is done. Telling a conversation twice changes nothing, so no attempt ha
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import datetime, timedelta
 
+from services.common import background
 from services.common.clock import Clock
 from services.tickets.domain import Ticket
 from services.tickets.errors import ConversationNotFound
@@ -56,9 +56,7 @@ class Linker:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     async def link(self, link: Link) -> None:
         """Try once; never raises, because the link stays pending until it is made."""

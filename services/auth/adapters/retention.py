@@ -1,0 +1,22 @@
+"""How long auth keeps what has had its time."""
+
+from datetime import timedelta
+
+from sqlalchemy import exists, not_
+
+from services.auth import tables
+from services.auth.settings import AuthSettings
+from services.common.janitor import Purge, request_ids
+
+# After its end a refresh token is of no use; until then a spent one must be known, to see that it comes again.
+AFTER_EXPIRY = timedelta(days=1)
+
+
+def purges(settings: AuthSettings) -> tuple[Purge, ...]:
+    """Request IDs, refresh tokens that expired, and families of which no token is left."""
+    of_family = exists().where(tables.refresh_tokens.c.family_id == tables.refresh_families.c.id)
+    return (
+        request_ids(tables.idempotency_records, settings),
+        Purge(tables.refresh_tokens, "expires_at", AFTER_EXPIRY),
+        Purge(tables.refresh_families, "created_at", AFTER_EXPIRY, only=not_(of_family)),
+    )
