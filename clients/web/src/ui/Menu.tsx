@@ -16,9 +16,10 @@ interface MenuProps {
 /** A menu on a button of its own. */
 export function Menu({ trigger, children, align = "start", side = "bottom", ...state }: MenuProps) {
   return (
-    <DropdownMenu.Root {...state}>
+    // The page beside it stays reachable, and the menu stays within a landmark of it.
+    <DropdownMenu.Root modal={false} {...state}>
       <DropdownMenu.Trigger asChild>{trigger}</DropdownMenu.Trigger>
-      <DropdownMenu.Portal>
+      <DropdownMenu.Portal container={document.getElementById("main")}>
         <DropdownMenu.Content
           className={styles.content}
           align={align}

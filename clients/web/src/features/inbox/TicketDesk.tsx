@@ -23,6 +23,7 @@ export function TicketDesk({ ticketId, onBack }: { ticketId: string; onBack: (()
   if (ticket.isPending) {
     return (
       <div className={`${styles.desk} ${styles.loading}`}>
+        {onBack && <h1 className="sr-only">Ticket</h1>}
         <Skeleton lines={9} label="Loading the ticket" />
       </div>
     );
@@ -30,7 +31,7 @@ export function TicketDesk({ ticketId, onBack }: { ticketId: string; onBack: (()
   if (ticket.isError && !ticket.data) {
     return (
       <div className={styles.desk}>
-        <Failure error={ticket.error} onRetry={() => void ticket.refetch()} />
+        <Failure alone={onBack !== undefined} error={ticket.error} onRetry={() => void ticket.refetch()} />
       </div>
     );
   }
@@ -102,6 +103,8 @@ function Column({
 
 function DeskHeader({ ticket, onBack }: { ticket: Ticket; onBack: (() => void) | undefined }) {
   const nameOf = useNames([ticket.requesterId]);
+  // Beside the list, which has the page's title, it is a part of the page.
+  const Title = onBack ? "h1" : "h2";
   return (
     <header className={styles.header}>
       {onBack && (
@@ -110,7 +113,7 @@ function DeskHeader({ ticket, onBack }: { ticket: Ticket; onBack: (() => void) |
         </IconButton>
       )}
       <div className={styles.heading}>
-        <h2>{ticket.subject}</h2>
+        <Title>{ticket.subject}</Title>
         <p>
           #{ticket.number} · {nameOf(ticket.requesterId)} · opened <Ago at={ticket.createdAt} />
         </p>

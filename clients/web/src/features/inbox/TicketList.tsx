@@ -1,5 +1,5 @@
 import type { InfiniteData, UseInfiniteQueryResult } from "@tanstack/react-query";
-import { ArrowDownUp, Headset, ListFilter, PartyPopper } from "lucide-react";
+import { ArrowDownUp, ChevronDown, Headset, ListFilter, PartyPopper } from "lucide-react";
 import { useEffect, useRef } from "react";
 import { useMediaQuery } from "../../app/hooks";
 import { Link, useSearchParams } from "../../app/router";
@@ -110,29 +110,26 @@ function ListHeader() {
   return (
     <header className={styles.header}>
       {narrow ? (
-        <Menu
-          trigger={
-            <button type="button" className={styles.view}>
-              {VIEW_TITLES[view]} ▾
-            </button>
-          }
-        >
-          <MenuChoice value={view} choices={views} onChange={(next) => setParams({ view: next })} />
-        </Menu>
+        <h1>
+          <Menu
+            trigger={
+              <button type="button" className={styles.view}>
+                {VIEW_TITLES[view]} <ChevronDown size={16} aria-hidden />
+              </button>
+            }
+          >
+            <MenuChoice value={view} choices={views} onChange={(next) => setParams({ view: next })} />
+          </Menu>
+        </h1>
       ) : (
         <h1>{VIEW_TITLES[view] ?? "Tickets"}</h1>
       )}
       <Menu
         align="end"
         trigger={
-          <button
-            type="button"
-            className={styles.filter}
-            aria-label="Filter"
-            title="Filter"
-            data-on={filters > 0 || undefined}
-          >
+          <button type="button" className={styles.filter} title="Filter" data-on={filters > 0 || undefined}>
             <ListFilter size={16} aria-hidden />
+            <span className="sr-only">Filter</span>
             {filters > 0 && <span>{filters}</span>}
           </button>
         }
