@@ -14,6 +14,7 @@ from deskmesh.auth.v1 import (
     membership_service_pb2_grpc,
     mfa_service_pb2_grpc,
     organization_service_pb2_grpc,
+    passkey_service_pb2_grpc,
     role_service_pb2_grpc,
     signing_key_service_pb2_grpc,
 )
@@ -28,12 +29,14 @@ from services.auth.adapters.revocations import ValkeyAnnouncer, answer
 from services.auth.adapters.roles import permission_catalogue
 from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
 from services.auth.adapters.sql import SqlWorkFactory
+from services.auth.adapters.webauthn import PyWebauthn
 from services.auth.servicer import AuthServicer, OrganizationServicer
 from services.auth.servicers.accounts import AccountServicer, SigningKeyServicer
 from services.auth.servicers.api_keys import ApiKeyServicer
 from services.auth.servicers.audit import AuditServicer
 from services.auth.servicers.mfa import MfaServicer
 from services.auth.servicers.origin import WithOrigin
+from services.auth.servicers.passkeys import PasskeyServicer
 from services.auth.servicers.places import InvitationServicer, MembershipServicer
 from services.auth.servicers.roles import RoleServicer
 from services.auth.settings import AuthSettings
@@ -45,6 +48,7 @@ from services.auth.usecases.mailroom import MailRoom
 from services.auth.usecases.members import Members
 from services.auth.usecases.mfa import Codes, Mfa
 from services.auth.usecases.opening import Openings
+from services.auth.usecases.passkeys import PasskeyUses
 from services.auth.usecases.places import Places
 from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
@@ -120,6 +124,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         platform.clock,
         issuer=settings.totp_issuer,
     )
+    webauthn = PyWebauthn(settings.public_url, settings.totp_issuer)
+    passkeys = PasskeyUses(work, webauthn, openings, allowances, mailroom.wake, platform.clock)
     accounts = Accounts(work, passwords, attempts, allowances, openings, announcer, mailroom.wake, platform.clock)
     members = Members(work, passwords, announcer, platform.clock)
     catalogue = permission_catalogue()
@@ -139,6 +145,9 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         ),
         ServicerRegistration(
             account_service_pb2_grpc.add_AccountServiceServicer_to_server, WithOrigin(AccountServicer(accounts))
+        ),
+        ServicerRegistration(
+            passkey_service_pb2_grpc.add_PasskeyServiceServicer_to_server, WithOrigin(PasskeyServicer(passkeys))
         ),
         ServicerRegistration(mfa_service_pb2_grpc.add_MfaServiceServicer_to_server, WithOrigin(MfaServicer(mfa))),
         ServicerRegistration(

@@ -1,6 +1,6 @@
 """What second factors refuse, and why."""
 
-from services.common.errors import PreconditionFailed, Unauthenticated
+from services.common.errors import NotFound, PreconditionFailed, Unauthenticated
 
 
 class ChallengeInvalid(Unauthenticated):
@@ -43,3 +43,18 @@ class PasswordNeedsFactor(PreconditionFailed):
 
     reason = "PASSWORD_NEEDS_SECOND_FACTOR"
     message = "Your password is too short to be the only proof; choose one of 15 characters or more first."
+
+
+class PasskeyInvalid(Unauthenticated):
+    """The passkey is unknown, or its device's answer does not hold."""
+
+    reason = "PASSKEY_INVALID"
+    message = "This passkey was not accepted."
+
+
+class PasskeyNotFound(NotFound):
+    """The person has no such passkey."""
+
+    reason = "PASSKEY_NOT_FOUND"
+    resource_type = "passkey"
+    message = "You have no such passkey."

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from services.auth.domain import User
 from services.auth.factors import Challenge, ChallengeKind, Totp
+from services.auth.passkeys import Asserted, Attested, Passkey
 
 
 class Factors(Protocol):
@@ -59,3 +61,41 @@ class Envelope(Protocol):
 
     def open(self, owner: str, sealed: bytes) -> bytes:
         """The secret. Raises ValueError if it was sealed for another owner or with another key."""
+
+
+class Passkeys(Protocol):
+    """The passkeys of everybody."""
+
+    async def add(self, passkey: Passkey) -> None:
+        """Raises PasskeyInvalid if somebody registered it already."""
+
+    async def find(self, passkey_id: bytes) -> Passkey | None:
+        """The passkey, whoever's it is."""
+
+    async def of(self, user_id: str) -> Sequence[Passkey]:
+        """A person's, oldest first."""
+
+    async def used(self, passkey_id: bytes, sign_count: int, *, at: datetime) -> None:
+        """It signed in."""
+
+    async def remove(self, user_id: str, passkey_id: bytes) -> bool:
+        """Forget it; False if the person has no such one."""
+
+
+class Webauthn(Protocol):
+    """The grammar of WebAuthn. Options and answers are JSON as browsers read and write it."""
+
+    def creation_options(self, user: User, known: Sequence[Passkey]) -> tuple[str, bytes]:
+        """Options to make a passkey that is not among those known, and their challenge."""
+
+    def attested(self, answer: str, challenge: bytes) -> Attested:
+        """The new key. Raises PasskeyInvalid."""
+
+    def request_options(self) -> tuple[str, bytes]:
+        """Options to sign in with any passkey, and their challenge."""
+
+    def named(self, answer: str) -> tuple[bytes, str]:
+        """Which passkey an answer is of, and of whom, as far as it says. Raises PasskeyInvalid."""
+
+    def asserted(self, answer: str, challenge: bytes, passkey: Passkey) -> Asserted:
+        """What the answer proves. Raises PasskeyInvalid."""

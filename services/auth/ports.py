@@ -10,7 +10,7 @@ from services.auth.account_ports import Accounts, Links, MailJobs, RevocationLog
 from services.auth.api_key_ports import ApiKeys
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
-from services.auth.factor_ports import Challenges, Factors
+from services.auth.factor_ports import Challenges, Factors, Passkeys
 from services.auth.invitations import Invitation
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
@@ -207,6 +207,9 @@ class Work(Protocol):
 
     @property
     def factors(self) -> Factors: ...
+
+    @property
+    def passkeys(self) -> Passkeys: ...
 
     @property
     def challenges(self) -> Challenges: ...

@@ -26,7 +26,7 @@ class AuthSettings(ServiceSettings):
     # Beside the secrets folder if unset.
     mail_folder: Path | None = None
     mail_from: str = "Deskmesh <no-reply@deskmesh.local>"
-    # What authenticator apps show beside the address.
+    # What authenticator apps and devices show beside the address.
     totp_issuer: str = "Deskmesh"
     sign_ups_per_hour: int = Field(default=60, ge=1)
 

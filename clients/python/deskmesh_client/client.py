@@ -12,11 +12,17 @@ import grpc
 from deskmesh.auth.v1 import (
     account_service_pb2,
     account_service_pb2_grpc,
+    api_key_service_pb2_grpc,
+    audit_service_pb2_grpc,
     auth_service_pb2,
     auth_service_pb2_grpc,
+    invitation_service_pb2_grpc,
+    membership_service_pb2_grpc,
     mfa_service_pb2,
     mfa_service_pb2_grpc,
     organization_service_pb2_grpc,
+    passkey_service_pb2_grpc,
+    role_service_pb2_grpc,
 )
 from deskmesh.auth.v1.auth_service_pb2 import Principal
 from deskmesh.knowledge.v1 import (
@@ -54,10 +60,19 @@ class Client:
     """
 
     def __init__(
-        self, edge: str = "localhost:8443", *, ca_file: pathlib.Path | str | None = None, session: Session | None = None
+        self,
+        edge: str = "localhost:8443",
+        *,
+        ca_file: pathlib.Path | str | None = None,
+        session: Session | None = None,
+        api_key: str = "",
     ) -> None:
-        """`edge` is host:port. `ca_file` holds the certificates to trust, the system's if None."""
+        """`edge` is host:port. `ca_file` holds the certificates to trust, the system's if None.
+
+        With an `api_key` there is nobody to sign in: it goes with every call.
+        """
         self._session = session or MemorySession()
+        self._api_key = api_key
         root = pathlib.Path(ca_file).read_bytes() if ca_file is not None else None
         caller = Caller(self._token)
         self._channel = grpc.aio.secure_channel(
@@ -68,8 +83,14 @@ class Client:
         )
         channel = self._channel
         self.auth = auth_service_pb2_grpc.AuthServiceStub(channel)
+        self.passkeys = passkey_service_pb2_grpc.PasskeyServiceStub(channel)
         self.mfa = mfa_service_pb2_grpc.MfaServiceStub(channel)
         self.accounts = account_service_pb2_grpc.AccountServiceStub(channel)
+        self.organizations = membership_service_pb2_grpc.MembershipServiceStub(channel)
+        self.invitations = invitation_service_pb2_grpc.InvitationServiceStub(channel)
+        self.roles = role_service_pb2_grpc.RoleServiceStub(channel)
+        self.api_keys = api_key_service_pb2_grpc.ApiKeyServiceStub(channel)
+        self.audit = audit_service_pb2_grpc.AuditServiceStub(channel)
         self.members = organization_service_pb2_grpc.OrganizationServiceStub(channel)
         self.conversations = conversation_service_pb2_grpc.ConversationServiceStub(channel)
         self.tickets = ticket_service_pb2_grpc.TicketServiceStub(channel)
@@ -184,6 +205,8 @@ class Client:
         return articles.import_folder(self.ingest, folder)
 
     async def _token(self, renew: bool) -> str | None:
+        if self._api_key:
+            return self._api_key
         tokens = self._session.load()
         if tokens is None:
             return None

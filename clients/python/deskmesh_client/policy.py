@@ -4,7 +4,18 @@ import functools
 
 from google.protobuf.descriptor import FileDescriptor
 
-from deskmesh.auth.v1 import account_service_pb2, auth_service_pb2, mfa_service_pb2, organization_service_pb2
+from deskmesh.auth.v1 import (
+    account_service_pb2,
+    api_key_service_pb2,
+    audit_service_pb2,
+    auth_service_pb2,
+    invitation_service_pb2,
+    membership_service_pb2,
+    mfa_service_pb2,
+    organization_service_pb2,
+    passkey_service_pb2,
+    role_service_pb2,
+)
 from deskmesh.common.v1 import policy_pb2
 from deskmesh.knowledge.v1 import article_service_pb2, ingest_service_pb2, search_service_pb2
 from deskmesh.orchestrator.v1 import orchestrator_service_pb2
@@ -13,9 +24,15 @@ from deskmesh.tickets.v1 import ticket_service_pb2
 
 FILES: tuple[FileDescriptor, ...] = (
     account_service_pb2.DESCRIPTOR,
+    api_key_service_pb2.DESCRIPTOR,
+    audit_service_pb2.DESCRIPTOR,
     auth_service_pb2.DESCRIPTOR,
+    invitation_service_pb2.DESCRIPTOR,
+    membership_service_pb2.DESCRIPTOR,
     mfa_service_pb2.DESCRIPTOR,
+    passkey_service_pb2.DESCRIPTOR,
     organization_service_pb2.DESCRIPTOR,
+    role_service_pb2.DESCRIPTOR,
     article_service_pb2.DESCRIPTOR,
     ingest_service_pb2.DESCRIPTOR,
     search_service_pb2.DESCRIPTOR,

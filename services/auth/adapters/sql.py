@@ -14,6 +14,7 @@ from services.auth.adapters.api_keys import SqlApiKeys
 from services.auth.adapters.audit import SqlAuditLog
 from services.auth.adapters.factors import SqlChallenges, SqlFactors
 from services.auth.adapters.invitations import SqlInvitations
+from services.auth.adapters.passkeys import SqlPasskeys
 from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
@@ -276,6 +277,7 @@ class SqlWork(SqlUnitOfWork):
     links: SqlLinks
     mail_jobs: SqlMailJobs
     factors: SqlFactors
+    passkeys: SqlPasskeys
     challenges: SqlChallenges
     revocations: SqlRevocationLog
     api_keys: SqlApiKeys
@@ -293,6 +295,7 @@ class SqlWork(SqlUnitOfWork):
         self.links = SqlLinks(session)
         self.mail_jobs = SqlMailJobs(session)
         self.factors = SqlFactors(session)
+        self.passkeys = SqlPasskeys(session)
         self.challenges = SqlChallenges(session)
         self.revocations = SqlRevocationLog(session)
         self.api_keys = SqlApiKeys(session, self.organization_id)

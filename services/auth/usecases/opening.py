@@ -18,6 +18,9 @@ CODE = "otp"
 # Not in the RFC, which has no word for look-up secrets.
 RECOVERY = "recovery"
 MULTIPLE = "mfa"
+BOUND_KEY = "hwk"
+SYNCED_KEY = "swk"
+PRESENCE = "user"
 
 
 @dataclass(frozen=True, slots=True)

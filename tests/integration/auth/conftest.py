@@ -12,6 +12,7 @@ from deskmesh.auth.v1.account_service_pb2_grpc import AccountServiceStub
 from deskmesh.auth.v1.auth_service_pb2_grpc import AuthServiceStub
 from deskmesh.auth.v1.mfa_service_pb2_grpc import MfaServiceStub
 from deskmesh.auth.v1.organization_service_pb2_grpc import OrganizationServiceStub
+from deskmesh.auth.v1.passkey_service_pb2_grpc import PasskeyServiceStub
 from deskmesh.auth.v1.signing_key_service_pb2_grpc import SigningKeyServiceStub
 from services.auth.app import wire
 from services.auth.settings import AuthSettings
@@ -49,6 +50,7 @@ class AuthClient:
         self.auth = AuthServiceStub(channel)
         self.organizations = OrganizationServiceStub(channel)
         self.accounts = AccountServiceStub(channel)
+        self.passkeys = PasskeyServiceStub(channel)
         self.mfa = MfaServiceStub(channel)
         self.signing_keys = SigningKeyServiceStub(self.service.channel("laptop"))
         self.mailbox = Mailbox(self.service.stack.folder / "mail")

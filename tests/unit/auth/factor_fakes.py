@@ -5,7 +5,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
+from services.auth.factor_errors import PasskeyInvalid
 from services.auth.factors import Challenge, ChallengeKind, Totp
+from services.auth.passkeys import Passkey
 
 
 class Store(Protocol):
@@ -13,6 +15,7 @@ class Store(Protocol):
 
     totps: dict[str, Totp]
     codes: dict[tuple[str, bytes], datetime | None]
+    passkeys: dict[bytes, Passkey]
     challenges: dict[bytes, Challenge]
 
 
@@ -60,6 +63,35 @@ class FakeFactors:
 
     async def codes_left(self, user_id: str) -> int:
         return sum(owner == user_id and used is None for (owner, _), used in self._store.codes.items())
+
+
+class FakePasskeys:
+    """See `factor_ports.Passkeys`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def add(self, passkey: Passkey) -> None:
+        if passkey.id in self._store.passkeys:
+            raise PasskeyInvalid
+        self._store.passkeys[passkey.id] = passkey
+
+    async def find(self, passkey_id: bytes) -> Passkey | None:
+        return self._store.passkeys.get(passkey_id)
+
+    async def of(self, user_id: str) -> Sequence[Passkey]:
+        found = [passkey for passkey in self._store.passkeys.values() if passkey.user_id == user_id]
+        return sorted(found, key=lambda passkey: (passkey.created_at, passkey.id))
+
+    async def used(self, passkey_id: bytes, sign_count: int, *, at: datetime) -> None:
+        self._store.passkeys[passkey_id] = replace(self._store.passkeys[passkey_id], sign_count=sign_count, used_at=at)
+
+    async def remove(self, user_id: str, passkey_id: bytes) -> bool:
+        passkey = self._store.passkeys.get(passkey_id)
+        if passkey is None or passkey.user_id != user_id:
+            return False
+        del self._store.passkeys[passkey_id]
+        return True
 
 
 class FakeChallenges:

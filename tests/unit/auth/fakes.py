@@ -17,13 +17,14 @@ from services.auth.errors import EmailTaken, OrganizationNotFound, RoleNameTaken
 from services.auth.factors import Challenge, Totp
 from services.auth.invitation_errors import InvitationNotFound
 from services.auth.invitations import Invitation
+from services.auth.passkeys import Passkey
 from services.auth.ports import AccessToken, AuditFilter
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
 from services.common.revocations import Revocation
 from tests.unit.auth.account_fakes import FakeAccounts, FakeLinks, FakeMailJobs, FakeRevocationLog
-from tests.unit.auth.factor_fakes import FakeChallenges, FakeFactors
+from tests.unit.auth.factor_fakes import FakeChallenges, FakeFactors, FakePasskeys
 
 
 @dataclass
@@ -44,6 +45,7 @@ class FakeStore:
     totps: dict[str, Totp] = field(default_factory=dict)
     # Person and hash of a recovery code → when it was used.
     codes: dict[tuple[str, bytes], datetime | None] = field(default_factory=dict)
+    passkeys: dict[bytes, Passkey] = field(default_factory=dict)
     challenges: dict[bytes, Challenge] = field(default_factory=dict)
     service_accounts: dict[str, ServiceAccount] = field(default_factory=dict)
     invitations: dict[str, Invitation] = field(default_factory=dict)
@@ -76,6 +78,7 @@ class FakeWork:
         self.mail_jobs = FakeMailJobs(self._store)
         self.revocations = FakeRevocationLog(self._store)
         self.factors = FakeFactors(self._store)
+        self.passkeys = FakePasskeys(self._store)
         self.challenges = FakeChallenges(self._store)
         self.api_keys = FakeApiKeys(self._store, self._organization_id or "")
         self.audit = FakeAuditLog(self._store, self._organization_id)
