@@ -120,7 +120,7 @@ class TurnService:
     async def _refusal(self, command: SendMessage) -> ModelOverloaded | None:
         if await self._queue.waiting() >= self._maximum_waiting:
             return ModelOverloaded(retry_after_seconds=OVERLOADED_RETRY_SECONDS)
-        return await self._admission.refusal(command.conversation_id, command.text, command.reply)
+        return await self._admission.refusal(command.text, command.reply)
 
     async def _repeat(self, command: SendMessage, work: Work, known: str) -> Sent:
         if known == HUMAN_ANSWERS:

@@ -30,13 +30,14 @@ class Admission:
         self._intents = intents
         self._room_until = 0.0
 
-    async def refusal(self, conversation_id: str, text: str, reply: ProposalReply | None) -> ModelOverloaded | None:
+    async def refusal(self, text: str, reply: ProposalReply | None) -> ModelOverloaded | None:
         """The refusal that the message would meet; None when it may begin a turn."""
         if time.monotonic() < self._room_until:
             return None
         try:
             async with asyncio.timeout(ASK_SECONDS):
-                await self._models.route(conversation_id)
+                # Of no conversation, so that no earlier decision of the router stands in for its word.
+                await self._models.route("")
         except ModelOverloaded as error:
             busy = error
         except (DomainError, TimeoutError):
