@@ -22,6 +22,11 @@ pytestmark = pytest.mark.timeout(JOURNEY_SECONDS + 900)
 
 def run(journey: str, stack: Stack, pictures: Path) -> dict[str, Any]:
     """Run a journey in a browser and return the facts it gathered."""
+    page = start(journey, stack, pictures)
+    return finish(page, pictures, *page.communicate(timeout=JOURNEY_SECONDS))
+
+
+def start(journey: str, stack: Stack, pictures: Path) -> subprocess.Popen[str]:
     agent = stack.sign_in("agent")
     environment = os.environ | {
         "EDGE_URL": stack.edge_url,
@@ -31,16 +36,15 @@ def run(journey: str, stack: Stack, pictures: Path) -> dict[str, Any]:
         "AGENT_PASSWORD": agent.password,
         "AGENT_NAME": agent.display_name,
     }
-    done = subprocess.run(
-        ["node", str(HERE / journey)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=JOURNEY_SECONDS,
-        check=False,
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        ["node", str(HERE / journey)], env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
     )
-    assert done.returncode == 0, done.stderr
-    facts: dict[str, Any] = json.loads(done.stdout)
+
+
+def finish(page: subprocess.Popen[str], pictures: Path, out: str, complaints: str) -> dict[str, Any]:
+    assert page.returncode == 0, complaints
+    facts: dict[str, Any] = json.loads(out)
     assert "broke_off" not in facts, json.dumps(facts, indent=2) + f"\npictures: {pictures}"
     return facts
 
@@ -80,6 +84,22 @@ def test_a_lost_connection_loses_and_repeats_nothing(conversation: dict[str, Any
     assert conversation["lines_after_cut"] == conversation["lines_told_anew"]
     asked = [line for line in conversation["lines_after_cut"] if "What does standard delivery cost?" in line]
     assert len(asked) == 1
+
+
+def test_a_process_that_dies_under_the_stream_leaves_no_gap(stack: Stack, tmp_path: Path) -> None:
+    sessions = stack.process("sessions")
+    page = start("reconnect.mjs", stack, tmp_path)
+    assert page.stdout is not None
+    line = page.stdout.readline()
+    sessions.kill()
+    out, complaints = page.communicate("it is dead\n", timeout=JOURNEY_SECONDS)
+    facts = finish(page, tmp_path, out or line, complaints)
+    assert line == "watching\n"
+    assert facts["lines"] == facts["lines_told_anew"]
+    asked = [line for line in facts["lines"] if "What does standard delivery cost?" in line]
+    answers = [line for line in facts["lines"] if line.startswith("Assistant")]
+    assert (len(asked), len(answers)) == (1, 2), facts["lines"]
+    assert facts["faults"] == []
 
 
 def test_an_answer_can_be_stopped(conversation: dict[str, Any]) -> None:
