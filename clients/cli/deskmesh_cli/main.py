@@ -6,13 +6,18 @@ import typer
 
 from deskmesh_cli.commands import (
     account,
+    api_keys,
     articles,
+    audit,
     budgets,
     chat,
     doctor,
+    invitations,
     keys,
     mail,
+    members,
     metrics,
+    roles,
     stack,
     token,
     trace,
@@ -36,6 +41,16 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "keys": keys.keys,
     "usage": usage.usage,
     "budgets": budgets.budgets,
+    "orgs": members.organizations,
+    "audit": audit.audit,
+}
+
+# Commands that take a word of their own first, such as `deskmesh members list`.
+GROUPS: dict[str, typer.Typer] = {
+    "members": members.app,
+    "invitations": invitations.app,
+    "roles": roles.app,
+    "api-keys": api_keys.app,
 }
 
 
@@ -51,6 +66,8 @@ def build() -> typer.Typer:
     )
     for name, command in COMMANDS.items():
         app.command(name)(command)
+    for name, group in GROUPS.items():
+        app.add_typer(group, name=name)
     return app
 
 
