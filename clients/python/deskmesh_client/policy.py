@@ -21,6 +21,7 @@ from deskmesh.knowledge.v1 import article_service_pb2, ingest_service_pb2, searc
 from deskmesh.orchestrator.v1 import orchestrator_service_pb2
 from deskmesh.sessions.v1 import conversation_service_pb2
 from deskmesh.tickets.v1 import ticket_service_pb2
+from deskmesh.usage.v1 import budget_service_pb2, usage_service_pb2
 
 FILES: tuple[FileDescriptor, ...] = (
     account_service_pb2.DESCRIPTOR,
@@ -39,6 +40,8 @@ FILES: tuple[FileDescriptor, ...] = (
     orchestrator_service_pb2.DESCRIPTOR,
     conversation_service_pb2.DESCRIPTOR,
     ticket_service_pb2.DESCRIPTOR,
+    usage_service_pb2.DESCRIPTOR,
+    budget_service_pb2.DESCRIPTOR,
 )
 
 

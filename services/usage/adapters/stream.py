@@ -101,7 +101,7 @@ class UsageStream:
             self._validator.validate(request)
             return mapping.to_entries(fields[b"organization_id"].decode(), request.entries)
         except (DecodeError, KeyError, UnicodeDecodeError, ValidationError):
-            logger.exception("usage cannot be read", extra={"message": number.decode()})
+            logger.exception("usage cannot be read", extra={"entry": number.decode()})
             return ()
 
     async def _run(self) -> None:
