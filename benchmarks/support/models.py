@@ -43,8 +43,8 @@ class Models:
 
 
 @asynccontextmanager
-async def running_models(config: Path) -> AsyncIterator[Models]:
-    """Start Ray, the replicas of this configuration and the sidecar; stop all of it at the end."""
+async def running_models(config: Path, *, replicas: int = 1) -> AsyncIterator[Models]:
+    """Start Ray, this many replicas of this configuration and the sidecar; stop all of it at the end."""
     home = Path(tempfile.mkdtemp(prefix="dm-bench-"))
     settings = StackSettings(home=home, edge_port=EDGE_PORT, base_port=BASE_PORT)
     settings.paths.create()
@@ -68,7 +68,7 @@ async def running_models(config: Path) -> AsyncIterator[Models]:
                 inference_service_pb2_grpc.InferenceServiceStub(channel),
                 router_service_pb2_grpc.RouterServiceStub(channel),
             )
-            await _ready(found, models, log)
+            await _ready(found, models, log, replicas)
             yield found
     finally:
         for process in (models, envoy):
@@ -92,14 +92,18 @@ def _channel(settings: StackSettings) -> grpc.aio.Channel:
     return grpc.aio.secure_channel(address, credentials, options=options)
 
 
-async def _ready(models: Models, process: subprocess.Popen[bytes], log: Path) -> None:
+async def _ready(models: Models, process: subprocess.Popen[bytes], log: Path, replicas: int) -> None:
     until = time.monotonic() + START_SECONDS
     while True:
         try:
-            await models.route()
+            listed = await models.router.ListModels(router_service_pb2.ListModelsRequest())
         except grpc.aio.AioRpcError:
+            ready = 0
+        else:
+            ready = len(listed.models[0].replicas)
+        if ready < replicas:
             if process.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(f"the models did not start:\n{_end_of(log)}") from None
+                raise RuntimeError(f"the models did not start:\n{_end_of(log)}")
             await asyncio.sleep(0.5)
         else:
             # Envoy hears of new endpoints within a second.

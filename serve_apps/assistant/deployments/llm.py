@@ -1,5 +1,6 @@
 """The deployment of a language model."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,8 @@ from serve_apps.assistant.loopback import confine_serve
 from serve_apps.assistant.models import find_weights, locate
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
 from serve_apps.assistant.servicer import InferenceServicer, registration
+
+logger = logging.getLogger(__name__)
 
 
 def build_engine(model: ModelConfig) -> Engine:
@@ -70,11 +73,14 @@ class LanguageModel:
         """
         adapters = TypeAdapter(tuple[AdapterConfig, ...]).validate_python(changeable.get("adapters", ()))
         folders = {one.name: locate(one.source, needed="adapter_config.json") for one in adapters}
-        if folders or self._server.address:
-            self._engine.set_adapters(folders)
-        if self._server.address:
+        started = bool(self._server.address)
+        if not started:
+            await self._engine.start()
+        if folders or started:
+            for name, problem in (await self._engine.set_adapters(folders)).items():
+                logger.error("adapter refused", extra={"adapter": name, "problem": problem})
+        if started:
             return
-        await self._engine.start()
         await self._server.start([registration(self._servicer)])
         self._servicer.replica = self._server.address
 

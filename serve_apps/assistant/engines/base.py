@@ -163,8 +163,9 @@ class Engine(Protocol):
     def render(self, prompt: Prompt) -> Rendered:
         """The prompt that `generate` would make. Raises InvalidInput where the template is not known."""
 
-    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
-        """The LoRA adapters there are from now on, by name; answers being written are not touched."""
+    async def set_adapters(self, adapters: Mapping[str, Path]) -> Mapping[str, str]:
+        """Load the LoRA adapters there are from now on, by name, and let go of others; answers being written with those
+        that stay are not touched. Returns those that cannot be used, with why; they count as not there."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without special tokens."""

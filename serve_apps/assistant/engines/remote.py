@@ -126,8 +126,9 @@ class RemoteEngine:
         """The tokenizer is the endpoint's own. Raises InvalidInput."""
         raise InvalidInput(violations=[("model", "is behind an endpoint that does not count tokens")])
 
-    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
-        """It has none."""
+    async def set_adapters(self, adapters: Mapping[str, Path]) -> Mapping[str, str]:
+        """It takes none."""
+        return dict.fromkeys(adapters, "an endpoint takes no adapters")
 
     def load(self) -> EngineLoad:
         """See Engine.load."""

@@ -68,8 +68,9 @@ class SimulatedEngine:
         text = "\n".join(message.content for message in prompt.messages)
         return Rendered(text, len(text.split()))
 
-    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
-        """It knows none."""
+    async def set_adapters(self, adapters: Mapping[str, Path]) -> Mapping[str, str]:
+        """It takes none."""
+        return dict.fromkeys(adapters, "a simulated engine has no adapters")
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Words, as it has no tokenizer."""

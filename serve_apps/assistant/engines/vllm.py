@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serve_apps.assistant.engine_config import VllmEngineConfig
+from serve_apps.assistant.engines.adapters import find_problem
 from serve_apps.assistant.engines.base import (
     Constraint,
     Delta,
@@ -133,19 +134,33 @@ class VllmEngine:
         self._heartbeat = Heartbeat(engine.is_sleeping, engine_processes)
         self._heartbeat.start()
 
-    def set_adapters(self, adapters: Mapping[str, Path]) -> None:
-        """See Engine.set_adapters. The engine loads each at its first use."""
+    async def set_adapters(self, adapters: Mapping[str, Path]) -> Mapping[str, str]:
+        """See Engine.set_adapters."""
         from vllm.lora.request import LoRARequest
 
-        known = {
-            name: request for name, request in self._adapters.items() if request.lora_path == str(adapters.get(name))
-        }
-        new = {
-            name: LoRARequest(name, next(self._adapter_numbers), str(folder))
-            for name, folder in adapters.items()
-            if name not in known
-        }
-        self._adapters = known | new
+        for name, request in list(self._adapters.items()):
+            if request.lora_path != str(adapters.get(name)):
+                del self._adapters[name]
+                await self._started.remove_lora(request.lora_int_id)
+        refused = {}
+        for name, folder in adapters.items():
+            if name in self._adapters:
+                continue
+            # Asked of ourselves first: an adapter that does not fit would end the engine at its first use.
+            if problem := find_problem(folder, largest_rank=self._config.max_adapter_rank):
+                refused[name] = problem
+                continue
+            request = LoRARequest(name, next(self._adapter_numbers), str(folder))
+            try:
+                await self._started.add_lora(request)
+            except EngineDead:
+                raise
+            except Exception as error:
+                logger.warning("an adapter could not be loaded", exc_info=error, extra={"adapter": name})
+                refused[name] = "the engine could not load it; the log says why"
+                continue
+            self._adapters[name] = request
+        return refused
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta | Finished, None]:
         """See Engine.generate."""

@@ -36,7 +36,8 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """`decided_after`: seconds from the step to the first decision for more; `replica_seconds`: what was paid for."""
+    """`decided_after`: seconds from the step to the first decision for more; `replica_seconds`: what was paid for;
+    `first_token_p99`: of those that were not refused, in seconds."""
 
     requests: int
     misses: int
@@ -92,13 +93,14 @@ class Simulation:
         while (event := self._calendar.pop()) is not None:
             self._happen(*event)
         waits = [request.first_token - request.arrived for request in self._requests]
+        answered = sorted(wait for wait in waits if math.isfinite(wait))
         return Outcome(
             requests=len(waits),
             misses=sum(wait > step.slo_seconds for wait in waits),
             decided_after=round(self._decided_at - step.step_at, 2) if self._decided_at else float("inf"),
             replica_seconds=round(self._replica_seconds),
             most_replicas=self._most,
-            first_token_p99=round(sorted(waits)[len(waits) * 99 // 100], 3),
+            first_token_p99=round(answered[len(answered) * 99 // 100], 3),
         )
 
     def _replica(self) -> Replica:
