@@ -20,7 +20,18 @@ TRUST_DOMAIN = "deskmesh.local"
 ENVIRONMENT = "dev"
 ISSUER = "https://deskmesh.local"
 AUDIENCE = "deskmesh"
-WORKLOADS = ("edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "gateway", "inference", "laptop")
+WORKLOADS = (
+    "edge",
+    "auth",
+    "sessions",
+    "tickets",
+    "knowledge",
+    "orchestrator",
+    "usage",
+    "gateway",
+    "inference",
+    "laptop",
+)
 
 
 class TestPki:
@@ -84,7 +95,8 @@ class TokenIssuer:
             "org": organization_id,
             "roles": list(roles),
             "jti": uuid.uuid4().hex,
-            "iat": now,
+            # With its fraction, as auth issues them.
+            "iat": time.time(),
             "auth_time": now,
             "amr": ["pwd"],
             "exp": now + 300,
