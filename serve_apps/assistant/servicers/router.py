@@ -10,6 +10,7 @@ from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc
 from serve_apps.assistant import mapping
 from serve_apps.assistant.board import Report
 from serve_apps.assistant.config import ModelConfig
+from serve_apps.assistant.fairness import TenantShares
 from serve_apps.assistant.prefixes import PrefixMemory
 from serve_apps.assistant.routing import ReplicaState, choose
 from serve_apps.assistant.routing_config import PrefixAffinity, RouterConfig
@@ -30,6 +31,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._sent: Counter[tuple[str, int]] = Counter()
         remembered = [one.remembered_blocks for one in config.replica_policies if isinstance(one, PrefixAffinity)]
         self._prefixes = PrefixMemory(max(remembered)) if remembered else None
+        self._shares = TenantShares()
         self._decisions: Sequence[Decision] = ()
         self._decided = asyncio.Event()
 
@@ -56,8 +58,12 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         query = mapping.to_query(request)
         if self._prefixes is not None and query.prefix_blocks:
             query = replace(query, known_blocks=self._prefixes.known(query.prefix_blocks))
+        if self._shares.is_heavy(request.tenant):
+            # Refused first when a model is nearly full, so that there is room for the others.
+            query = replace(query, priority=max(query.priority, 1))
         choice = choose(self._config, self._models, self._states, query, self._draw)
         self._sent_to(choice.replica, choice.model.name)
+        self._shares.note(request.tenant, query.prompt_tokens + query.completion_tokens)
         if self._prefixes is not None:
             self._prefixes.note(choice.replica, query.prefix_blocks)
         return mapping.route_response(choice)

@@ -110,6 +110,18 @@ async def test_the_cheap_one_serves_until_it_is_full(router: Router) -> None:
     assert (await router.route()).replica == "127.0.0.1:1"
 
 
+async def test_when_it_is_nearly_full_the_tenant_that_takes_most_is_refused_first(router: Router) -> None:
+    for _ in range(8):
+        await router.route(tenant="loud", completion_tokens=900)
+    await router.route(tenant="quiet", completion_tokens=10)
+    nearly_full = [report(one, port, CAPACITY - 1, sequence=1) for one, port in ((SMALL, 1), (SMALL, 2), (LARGE, 3))]
+    router.servicer.learn(nearly_full)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await router.route(tenant="loud", completion_tokens=10)
+    assert from_rpc_error(raised.value).reason == "MODEL_OVERLOADED"
+    assert (await router.route(tenant="quiet", completion_tokens=10)).replica
+
+
 async def test_nobody_is_sent_to_a_replica_that_drains(router: Router) -> None:
     router.servicer.learn([report(SMALL, 1, draining=True), report(SMALL, 2)])
     assert {(await router.route()).replica for _ in range(6)} == {"127.0.0.1:2"}
