@@ -177,11 +177,13 @@ class TokenVerifier:
     def cached(self, token: str) -> Claims | None:
         """The claims of a token that was verified before and still holds."""
         claims = self._verified.get(token)
-        if claims is None or claims.expires_at <= self._now():
-            return None
-        if self._revocations and self._revocations.cover(claims.subjects, claims.issued_at):
-            return None
-        return claims
+        return claims if claims is not None and self.holds(claims) else None
+
+    def holds(self, claims: Claims) -> bool:
+        """Whether a token that was verified before has neither ended nor been revoked since."""
+        if claims.expires_at <= self._now():
+            return False
+        return not (self._revocations and self._revocations.cover(claims.subjects, claims.issued_at))
 
     async def verify(self, token: str) -> Claims:
         """The claims of a token. Raises TokenInvalid, TokenExpired, TokenRevoked, or Unavailable without any keys."""

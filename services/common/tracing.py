@@ -18,17 +18,17 @@ HEX = frozenset("0123456789abcdef")
 class Unsampled:
     """A trace that nobody records: the caller's, or a new one, as W3C Trace Context writes it."""
 
-    __slots__ = ("_header",)
+    __slots__ = ("_traceparent",)
 
-    def __init__(self, header: str = "") -> None:
-        self._header = header
+    def __init__(self, traceparent: str = "") -> None:
+        self._traceparent = traceparent
 
     @property
-    def header(self) -> str:
-        """The `traceparent` to send on."""
-        if not self._header:
-            self._header = f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
-        return self._header
+    def traceparent(self) -> str:
+        """The header to send on."""
+        if not self._traceparent:
+            self._traceparent = f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
+        return self._traceparent
 
 
 _unsampled: ContextVar[Unsampled | None] = ContextVar("deskmesh_unsampled", default=None)
@@ -60,7 +60,7 @@ def current_traceparent() -> str:
     if span.trace_id:
         return f"00-{span.trace_id:032x}-{span.span_id:016x}-{int(span.trace_flags):02x}"
     unsampled = _unsampled.get()
-    return unsampled.header if unsampled is not None else ""
+    return unsampled.traceparent if unsampled is not None else ""
 
 
 def current_ids() -> tuple[str, str]:

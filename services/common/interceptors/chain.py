@@ -16,7 +16,7 @@ from mesh.policy.table import Idempotency, RateClass, Rule, rules_for_service
 from services.common.context import Caller, set_caller, set_idempotency
 from services.common.errors import DomainError
 from services.common.interceptors.authorization import authorization
-from services.common.interceptors.call import Call, RpcContext
+from services.common.interceptors.call import Call, RpcContext, arrived_with
 from services.common.interceptors.deadline import Deadline, limit
 from services.common.interceptors.errors import Draining, Failure, describe
 from services.common.interceptors.idempotency import idempotency_key
@@ -133,8 +133,8 @@ class ConcernedServer:
         """Register the handlers of a service with every concern around them. Raises MissingRule."""
         rules = rules_for_service(service)
         wrapped = {name: self._wrap(rules[f"/{service}/{name}"], handler) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
-        self._server.add_registered_method_handlers(service, wrapped)
+        handlers = {f"/{service}/{name}": handler for name, handler in wrapped.items()}
+        self._server.add_generic_rpc_handlers((_Registered(handlers),))
         self.service_names.append(service)
 
     def refuse_unknown_methods(self) -> None:
@@ -154,6 +154,20 @@ class ConcernedServer:
         return grpc.stream_stream_rpc_method_handler(method.stream(handler.stream_stream), *coders)
 
 
+class _Registered(grpc.GenericRpcHandler):
+    """Finds the handler of a method, in the task that will serve the call."""
+
+    def __init__(self, handlers: Mapping[str, Any]) -> None:
+        self._handlers = handlers
+
+    def service(self, handler_call_details: Any) -> Any:
+        """The handler, or None for a method of others."""
+        handler = self._handlers.get(handler_call_details.method)
+        if handler is not None:
+            arrived_with(handler_call_details.invocation_metadata)
+        return handler
+
+
 class _Method:
     """The chain of one RPC."""
 
@@ -170,13 +184,16 @@ class _Method:
     def unary(self, behaviour: Unary) -> Unary:
         """Around a method with one response; its requests may be one or many."""
 
+        # Looked up once: what every call looks up again adds up to a good part of what the concerns cost.
+        rule, start, succeed = self._rule, self._telemetry.start, self._telemetry.succeed
+        known, admit, imposed = self._identity.known, self._admit, self._deadline.imposed
+
         async def serve(request: Any, context: RpcContext) -> Message:
-            call = Call(self._rule, context)
-            self._telemetry.start(call)
+            call = Call(rule, context)
+            start(call)
             try:
-                caller = self._identity.known(call) or await self._identity.resolve(call)
-                admitted = self._admit(call, caller, request)
-                seconds = self._deadline.imposed(context)
+                admitted = admit(call, known(call) or await self._identity.resolve(call), request)
+                seconds = imposed(context)
                 if seconds is None:
                     response = await behaviour(admitted, context)
                 else:
@@ -184,7 +201,7 @@ class _Method:
                         response = await behaviour(admitted, context)
             except BaseException as error:  # noqa: BLE001 - everything that ends a call passes here
                 await self._fail(error, call, context)
-            self._telemetry.finish(call, grpc.StatusCode.OK)
+            succeed(call)
             return response
 
         return serve
@@ -207,7 +224,7 @@ class _Method:
                 await self._fail(error, call, context)
             finally:
                 self._streams.closed()
-            self._telemetry.finish(call, grpc.StatusCode.OK)
+            self._telemetry.succeed(call)
 
         return serve
 
@@ -233,15 +250,15 @@ class _Method:
             error = why
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # The caller gave up or its deadline passed: gRPC has answered already.
-            self._telemetry.finish(call, grpc.StatusCode.CANCELLED, "CANCELLED")
+            self._telemetry.fail(call, grpc.StatusCode.CANCELLED, "CANCELLED")
             raise error
         if isinstance(error, grpc.aio.AbortError):
-            self._telemetry.finish(call, _aborted_with(context))
+            self._telemetry.fail(call, _aborted_with(context))
             raise error
         if not isinstance(error, Exception):
             raise error
         failure: Failure = describe(error)
-        self._telemetry.finish(call, failure.code, failure.reason)
+        self._telemetry.fail(call, failure.code, failure.reason)
         await context.abort(failure.code, failure.message, failure.trailers)
 
 

@@ -33,7 +33,8 @@ class Identity:
         self._verifier = verifier
         self._prefix = spiffe_prefix.encode()
         self._workloads: dict[bytes, str] = {}
-        self._people: dict[tuple[str, str], tuple[Claims, Caller]] = {}
+        # By the whole header, so that a token that was seen before is not even cut out of it.
+        self._people: dict[str | bytes, tuple[Claims, Caller]] = {}
 
     def known(self, call: Call) -> Caller | None:
         """The caller, if that takes no waiting: all but the first call with an access token."""
@@ -41,17 +42,20 @@ class Identity:
         header = call.headers.get(AUTHORIZATION)
         if header is None:
             return Caller(workload) if call.rule.anonymous else self._acting(call, workload)
+        seen = self._people.get(header)
+        if seen is not None and seen[1].workload == workload and not call.rule.anonymous:
+            return seen[1] if self._verifier.holds(seen[0]) else None
         token = _bearer(header)
         claims = self._verifier.cached(token)
         if claims is None:
             return None
-        return self._person(call, workload, token, claims)
+        return self._person(call, workload, claims)
 
     async def resolve(self, call: Call) -> Caller:
         """The caller of a call whose access token must be verified first. Raises Unauthenticated errors."""
         workload = self._workload(call)
         token = _bearer(call.headers[AUTHORIZATION])
-        return self._person(call, workload, token, await self._verifier.verify(token))
+        return self._person(call, workload, await self._verifier.verify(token))
 
     def _workload(self, call: Call) -> str:
         # For TLS with certificates the peer's identities are its subject alternative names.
@@ -66,14 +70,10 @@ class Identity:
                 return workload
         raise WorkloadUnknown
 
-    def _person(self, call: Call, workload: str, token: str, claims: Claims) -> Caller:
+    def _person(self, call: Call, workload: str, claims: Claims) -> Caller:
         if call.rule.anonymous:
             # A token that comes along must hold, as at the door; whose it is does not matter.
             return Caller(workload)
-        key = (workload, token)
-        known = self._people.get(key)
-        if known is not None and known[0] is claims:
-            return known[1]
         caller = Caller(
             workload,
             claims.organization_id,
@@ -89,7 +89,7 @@ class Identity:
         )
         if len(self._people) >= CALLER_CACHE_SIZE:
             self._people.clear()
-        self._people[key] = (claims, caller)
+        self._people[call.headers[AUTHORIZATION]] = (claims, caller)
         return caller
 
     def _acting(self, call: Call, workload: str) -> Caller:

@@ -6,6 +6,7 @@ settings decides. A call that is not sampled still has a trace ID for logs and e
 
 import logging
 import random
+from time import perf_counter
 
 import grpc
 from opentelemetry import context as otel_context
@@ -39,23 +40,30 @@ class MethodTelemetry:
         """Make the call's trace the current one, with a span if it is sampled."""
         if self._is_stream:
             self._metrics.open_streams += 1
-        header = call.header(TRACEPARENT)
-        if header and well_formed(header):
-            sampled = is_sampled(header)
-        else:
+        header = call.headers.get(TRACEPARENT)
+        if header is None or not isinstance(header, str) or not well_formed(header):
             header = ""
             sampled = random.random() < self._sample_ratio  # noqa: S311 - a sample, not a secret
+        else:
+            sampled = is_sampled(header)
         if not sampled or not self._record(call, header):
             enter_unsampled(Unsampled(header))
 
-    def finish(self, call: Call, code: grpc.StatusCode, reason: str = "") -> None:
-        """Count the call; one that failed leaves a line in the log."""
+    def succeed(self, call: Call) -> None:
+        """Count a call that ended well."""
+        self._metrics.observe_ok(perf_counter() - call.started)
+        if self._is_stream:
+            self._metrics.open_streams -= 1
+        if call.span is not None:
+            self._finish_span(call.span, call, grpc.StatusCode.OK, "")
+
+    def fail(self, call: Call, code: grpc.StatusCode, reason: str = "") -> None:
+        """Count a call that failed; it leaves a line in the log."""
         seconds = call.elapsed_seconds()
         self._metrics.observe(code, seconds)
         if self._is_stream:
             self._metrics.open_streams -= 1
-        if code is not grpc.StatusCode.OK:
-            self._log_failure(call, code, reason, seconds)
+        self._log_failure(call, code, reason, seconds)
         if call.span is not None:
             self._finish_span(call.span, call, code, reason)
 

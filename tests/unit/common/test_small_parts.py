@@ -114,10 +114,10 @@ def test_a_trace_header_is_read_and_made() -> None:
     assert well_formed(GOOD)
     assert is_sampled(GOOD)
     assert f"{remote_parent(GOOD).trace_id:032x}" == GOOD[3:35]
-    made = Unsampled().header
+    made = Unsampled().traceparent
     assert well_formed(made)
     assert not is_sampled(made)
-    assert Unsampled(GOOD).header == GOOD
+    assert Unsampled(GOOD).traceparent == GOOD
 
 
 @given(st.text(max_size=60))
