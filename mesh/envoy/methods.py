@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mesh.policy.table import Rule, load_table
+from mesh.policy.table import RateClass, Rule, load_table
 
 EDGE = "edge"
 
@@ -18,6 +18,7 @@ class Method:
     repeatable: bool
     client_streaming: bool
     server_streaming: bool
+    rate_class: RateClass = RateClass.READ
 
     @property
     def streaming(self) -> bool:
@@ -43,4 +44,5 @@ def _method(rule: Rule) -> Method:
         repeatable=rule.retryable,
         client_streaming=rule.client_streaming,
         server_streaming=rule.server_streaming,
+        rate_class=rule.rate_class,
     )

@@ -32,6 +32,7 @@ class Refusal:
     code: int
     reason: str
     message: str
+    retry_after_seconds: int = 0
 
     @property
     def headers(self) -> tuple[Header, ...]:
@@ -44,6 +45,10 @@ class Refusal:
             info = any_pb2.Any()
             info.Pack(error_details_pb2.ErrorInfo(reason=self.reason, domain=ERROR_DOMAIN))
             status.details.append(info)
+        if self.retry_after_seconds:
+            retry = error_details_pb2.RetryInfo()
+            retry.retry_delay.FromSeconds(self.retry_after_seconds)
+            status.details.add().Pack(retry)
         details = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
         return (
             Header("grpc-status", str(self.code)),
@@ -92,6 +97,13 @@ REFUSALS = (
         "This call is not open to the outside.",
     ),
     METHOD_UNKNOWN,
+    Refusal(
+        "response.code == 429",
+        code_pb2.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+        "Too many calls; try again in a moment.",
+        retry_after_seconds=1,
+    ),
     Refusal(
         "response.code == 413 || response.code == 431",
         code_pb2.INVALID_ARGUMENT,

@@ -7,6 +7,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mesh.envoy.endpoints import write_endpoints
+from mesh.envoy.limits import CLAIMS
 from mesh.envoy.methods import Method
 from mesh.envoy.rbac import TOKEN_METADATA, edge_policies, sidecar_policies
 from mesh.envoy.refusals import REFUSALS, SIDECAR_REFUSALS
@@ -49,6 +50,7 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
         refusals=REFUSALS if node == "edge" else SIDECAR_REFUSALS,
         policies=policies[node],
         token_metadata=TOKEN_METADATA[1],
+        claims=CLAIMS,
         content_security_policy=CONTENT_SECURITY_POLICY,
     )
     return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=120)

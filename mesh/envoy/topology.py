@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mesh.envoy.limits import LIMITS, Limit
+
 PACKAGE_PREFIX = "deskmesh."
 INFERENCE_PACKAGE = f"{PACKAGE_PREFIX}inference.v1"
 
@@ -50,6 +52,7 @@ class Topology:
     max_downstream_connections: int = 12_000
     max_streams_per_connection: int = 128
     max_request_bytes: int = 4 * 1024 * 1024
+    limits: tuple[Limit, ...] = LIMITS
 
     def spiffe_id(self, workload: str) -> str:
         """The SPIFFE ID that the workload's certificate carries."""
