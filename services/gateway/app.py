@@ -7,16 +7,20 @@ import os
 import signal
 from contextlib import AsyncExitStack
 
+import redis.asyncio
 from aiohttp import web
 
+from mesh.policy.table import load_table
 from services.common.clients import ChannelFactory
 from services.common.garbage import settle_garbage_collector
 from services.common.logs import configure_logging
 from services.common.ops import OpsServer
 from services.common.telemetry import ServerMetrics
 from services.common.tls import CertificateFiles
+from services.gateway.adapters.buckets import ValkeyBuckets
 from services.gateway.adapters.exchange import AuthExchange
 from services.gateway.keys import KeyTokens
+from services.gateway.limits import KeyLimits
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.servicer import Checks
 from services.gateway.settings import GatewaySettings
@@ -57,9 +61,16 @@ async def serve(stack: AsyncExitStack, settings: GatewaySettings) -> None:
         remembered=settings.keys_remembered,
         wrong_per_minute=settings.wrong_keys_per_minute,
     )
-    checks = Checks(tokens)
+    store = redis.asyncio.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.count_timeout_seconds,
+        socket_connect_timeout=settings.count_timeout_seconds,
+    )
+    stack.push_async_callback(store.aclose)
+    limits = KeyLimits(ValkeyBuckets(store), load_table())
+    checks = Checks(tokens, limits)
     metrics = ServerMetrics()
-    metrics.registry.register(GatewayMetrics(checks, tokens))
+    metrics.registry.register(GatewayMetrics(checks, tokens, limits))
     ops = OpsServer(settings.ops_socket, metrics.registry)
 
     app = web.Application()

@@ -17,6 +17,13 @@ class TwoProofs(Unauthenticated):
     message = "Send either an access token or an API key, not both."
 
 
+class TooManyCalls(Exhausted):
+    """A key, or all keys of its organization together, called more often than they may."""
+
+    reason = "RATE_LIMITED"
+    message = "This API key, or its organization, calls too often; slow down."
+
+
 class TooManyWrongKeys(Exhausted):
     """One address tried too many keys that were none."""
 

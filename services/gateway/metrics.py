@@ -6,14 +6,16 @@ from prometheus_client.core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from services.gateway.keys import KeyTokens
+from services.gateway.limits import KeyLimits
 from services.gateway.servicer import Checks
 
 
 class GatewayMetrics(Collector):
     """Checks by their answer, and how many of them auth was asked for."""
 
-    def __init__(self, checks: Checks, tokens: KeyTokens) -> None:
+    def __init__(self, checks: Checks, tokens: KeyTokens, limits: KeyLimits) -> None:
         self._checks = checks
+        self._limits = limits
         self._tokens = tokens
 
     def collect(self) -> Iterator[Metric]:
@@ -31,4 +33,9 @@ class GatewayMetrics(Collector):
             "deskmesh_gateway_keys_remembered",
             "Checks answered from what was remembered.",
             value=self._tokens.remembered_uses,
+        )
+        yield CounterMetricFamily(
+            "deskmesh_gateway_counted_locally",
+            "Calls counted by this gateway alone, because Valkey did not answer.",
+            value=self._limits.counted_locally,
         )

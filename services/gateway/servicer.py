@@ -5,6 +5,7 @@ Envoy repeats the request's method and path behind `/keys` and sends the few hea
 
 import base64
 import logging
+import math
 from collections.abc import Mapping
 from urllib.parse import quote
 
@@ -16,6 +17,7 @@ from services.common.interceptors.errors import describe
 from services.common.tracing import Unsampled, enter_unsampled, well_formed
 from services.gateway.errors import ApiKeyInvalid, TwoProofs
 from services.gateway.keys import KeyTokens
+from services.gateway.limits import KeyLimits
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +38,9 @@ HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
 class Checks:
     """The checks as HTTP handlers."""
 
-    def __init__(self, tokens: KeyTokens) -> None:
+    def __init__(self, tokens: KeyTokens, limits: KeyLimits) -> None:
         self._tokens = tokens
+        self._limits = limits
         self.answers: dict[str, int] = {}
 
     def add_to(self, app: web.Application) -> None:
@@ -45,16 +48,25 @@ class Checks:
         app.router.add_route("*", "/keys{path:.*}", self.keys)
 
     async def keys(self, request: web.Request) -> web.Response:
-        """Exchange the key of a request for a token."""
+        """Exchange the key of a request for a token, and count the request."""
         header = request.headers.get("traceparent", "")
         enter_unsampled(Unsampled(header if well_formed(header) else ""))
         try:
             key = key_of(request.headers.get(AUTHORIZATION, ""), request.headers.get(API_KEY, ""))
             access = await self._tokens.access(key, source_of(request.headers.get(FORWARDED_FOR, "")))
+            rate, decision = await self._limits.take(access, request.match_info["path"])
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the request does not go on
             return self._refused(error)
         self._count("OK")
-        return web.Response(headers={AUTHORIZATION: f"Bearer {access.token}", REMOVE: API_KEY})
+        return web.Response(
+            headers={
+                AUTHORIZATION: f"Bearer {access.token}",
+                REMOVE: API_KEY,
+                "ratelimit-limit": f"{rate.burst}, {rate.per_minute};w=60",
+                "ratelimit-remaining": str(decision.remaining),
+                "ratelimit-reset": str(math.ceil((rate.burst - decision.remaining) * rate.interval_micros / 1e6)),
+            }
+        )
 
     def _refused(self, error: Exception) -> web.Response:
         failure = describe(error)
@@ -67,7 +79,7 @@ class Checks:
             headers[name] = base64.b64encode(value).decode().rstrip("=")
         retry_after = getattr(error, "retry_after_seconds", None)
         if retry_after is not None:
-            headers["retry-after"] = str(max(1, round(retry_after)))
+            headers["retry-after"] = str(max(1, math.ceil(retry_after)))
         return web.Response(status=HTTP_STATUS.get(failure.code, 500), headers=headers)
 
     def _count(self, answer: str) -> None:

@@ -20,6 +20,8 @@ class GatewaySettings(ServiceSettings):
     # A key that was revoked is refused after this long at the latest.
     key_recheck_seconds: float = Field(default=4.0, gt=0, le=5)
     exchange_timeout_seconds: float = Field(default=2.0, gt=0)
+    # Counting must not hold a call up: after this long the gateway counts for itself.
+    count_timeout_seconds: float = Field(default=0.1, gt=0)
     # Keys remembered, good ones and bad ones each; about 1 KiB a good one.
     keys_remembered: int = Field(default=10_000, ge=1)
     # Wrong keys that one address may try in a minute.

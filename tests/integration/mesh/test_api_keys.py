@@ -13,8 +13,10 @@ from google.rpc import error_details_pb2, status_pb2
 
 from deskmesh.auth.v1 import api_key_service_pb2 as keys
 from deskmesh.auth.v1 import api_key_service_pb2_grpc
+from mesh.policy.table import RateClass
 from services.common.api_keys import hash_key, new_key
 from services.gateway.app import serve
+from services.gateway.limits import KEY_RATES
 from services.gateway.settings import GatewaySettings
 from tests.integration.mesh.envoys import Ground, call, credentials, eventually, free_port, method, recorder
 from tests.support.pki import TokenIssuer
@@ -22,7 +24,9 @@ from tests.support.server import new_folder, remove_folder
 
 WHO_AM_I = "/deskmesh.auth.v1.AuthService/WhoAmI"
 SIGN_IN = "/deskmesh.auth.v1.AuthService/SignIn"
-METHODS = (method(WHO_AM_I, repeatable=True), method(SIGN_IN, anonymous=True))
+# One of the contract's, whose rate class the gateway knows.
+TOKEN = "/deskmesh.auth.v1.AuthService/RefreshToken"
+METHODS = (method(WHO_AM_I, repeatable=True), method(SIGN_IN, anonymous=True), method(TOKEN))
 RECHECK_SECONDS = 0.3
 
 
@@ -92,7 +96,8 @@ async def door() -> AsyncIterator[Door]:
     await server.start()
     identity = topology.pki / "gateway"
     settings = GatewaySettings(
-        redis_url="redis://unused",
+        # Nobody listens there: the gateway counts for itself.
+        redis_url=f"unix://{topology.run / 'no-valkey.sock'}",
         ops_socket=topology.run / "gateway.ops.sock",
         gateway_socket=topology.run / "gateway.sock",
         jwks_socket=topology.run / "auth.ops.sock",
@@ -193,6 +198,22 @@ async def test_a_key_works_over_grpc_web(door: Door) -> None:
             assert (response.status, b"grpc-status:0" in body, b"Bearer ey" in body) == (200, True, True)
         async with session.post(url, data=b"\0\0\0\0\0", headers={**headers, "x-api-key": "dm_live_no"}) as response:
             assert (response.status, response.headers["grpc-status"]) == (200, "16")
+
+
+async def test_a_key_that_calls_too_often_waits_also_without_valkey_and_is_told_what_is_left(door: Door) -> None:
+    key = door.key()
+    rpc: Any = door.channel.unary_unary(TOKEN)
+    call_ = rpc(b"", metadata=(("x-api-key", key),))
+    await call_
+    told = dict(await call_.initial_metadata())
+    burst = KEY_RATES[RateClass.CREDENTIAL].burst
+    assert told["ratelimit-limit"].startswith(f"{burst},")
+    assert told["ratelimit-remaining"] == str(burst - 1)
+    calls = [call(door.channel, TOKEN, x_api_key=key) for _ in range(burst + 5)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert any(isinstance(result, grpc.aio.AioRpcError) for result in results)
+    assert await door.refusal(TOKEN, x_api_key=key) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+    assert await call(door.channel, WHO_AM_I, x_api_key=key)
 
 
 async def test_many_wrong_keys_from_one_address_have_to_wait(door: Door) -> None:
