@@ -17,6 +17,17 @@ describe("Markdown", () => {
     expect(screen.getByRole("link")).toHaveProperty("href", "https://a.example/");
   });
 
+  it("draws what is written piece by piece as what is written at once", () => {
+    const text = "See [the terms][t].\n\n- one\n- two [1]\n\n[t]: https://a.example/terms\n\nDone.";
+    const onCite = () => {};
+    const { container, rerender } = render(<Markdown text="" onCite={onCite} streaming />);
+    for (let end = 0; end <= text.length; end++)
+      rerender(<Markdown text={text.slice(0, end)} onCite={onCite} streaming />);
+    rerender(<Markdown text={text} onCite={onCite} />);
+    expect(container.innerHTML).toBe(show(text, onCite).innerHTML);
+    expect(container.querySelector("a")).toHaveProperty("href", "https://a.example/terms");
+  });
+
   it("shows markup as characters and makes no element of it", () => {
     const page = show(
       '<img src=x onerror=alert(1)> <script>alert(1)</script>\n\n<iframe src="//evil.example"></iframe>',

@@ -1,5 +1,5 @@
 import type { MarkedToken, Token, Tokens } from "marked";
-import { createElement, Fragment, type ReactNode, useMemo } from "react";
+import { createElement, Fragment, memo, type ReactNode, useMemo } from "react";
 import { Link } from "../app/router";
 import styles from "./Markdown.module.css";
 import { type CitationToken, parse, safeAddress, slugOf } from "./markdown";
@@ -30,10 +30,30 @@ export function Markdown({ text, onCite, sections, streaming = false }: Markdown
       className={`${styles.markdown} ${streaming ? styles.streaming : ""}`}
       data-streaming={streaming || undefined}
     >
-      <Rendered tokens={tokens} onCite={onCite} anchors={anchors} />
+      {tokens.map((token, index) => (
+        // biome-ignore lint/suspicious/noArrayIndexKey: a block is its place in the text
+        <Block key={index} token={token} onCite={onCite} anchors={anchors} streaming={streaming} />
+      ))}
     </div>
   );
 }
+
+interface BlockProps {
+  token: Token;
+  onCite: ((number: number) => void) | undefined;
+  anchors: ReadonlyMap<string, string>;
+  streaming: boolean;
+}
+
+/** While a long answer is written only its last block changes, so the others are not drawn again; at its end all are. */
+const Block = memo(
+  ({ token, onCite, anchors }: BlockProps) => <Rendered tokens={[token]} onCite={onCite} anchors={anchors} />,
+  (before, now) =>
+    before.token.raw === now.token.raw &&
+    before.onCite === now.onCite &&
+    before.anchors === now.anchors &&
+    before.streaming === now.streaming,
+);
 
 interface RenderedProps {
   tokens: readonly Token[] | undefined;

@@ -1,5 +1,5 @@
 import { Check, Copy, ThumbsDown, ThumbsUp } from "lucide-react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useCallback, useState } from "react";
 import { AssistantAvatar, Avatar } from "../../ui/Avatar";
 import { IconButton } from "../../ui/Button";
 import { Markdown } from "../../ui/Markdown";
@@ -65,10 +65,13 @@ interface AnswerBodyProps {
 
 /** An answer of the assistant with its sources, whole or still being written. */
 export function AnswerBody({ text, citations, onCite, streaming = false, children }: AnswerBodyProps) {
-  const cite = (number: number) => {
-    const citation = citations[number - 1];
-    if (citation) onCite(citation);
-  };
+  const cite = useCallback(
+    (number: number) => {
+      const citation = citations[number - 1];
+      if (citation) onCite(citation);
+    },
+    [citations, onCite],
+  );
   return (
     <div className={styles.answer}>
       <Markdown text={text} onCite={cite} streaming={streaming} />
