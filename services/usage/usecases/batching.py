@@ -1,7 +1,7 @@
 """Answers many calls with one transaction: what comes while one runs waits for the next and shares it.
 
 Everybody who reserves locks the same few accounts. One transaction a call makes them queue for the lock, one commit
-each; one transaction for all that wait pays for both once (docs/adr/0007).
+each; one transaction for all that wait pays for both once (docs/adr/0008).
 """
 
 import asyncio
