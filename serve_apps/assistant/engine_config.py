@@ -75,6 +75,10 @@ class SimulatedEngineConfig(Part):
     max_running: int = Field(default=256, ge=1)
     first_token_milliseconds: float = Field(default=20.0, ge=0)
     token_milliseconds: float = Field(default=10.0, ge=0)
+    # Tokens of prompts computed a second, one prompt after the other; none: prompts cost nothing.
+    prefill_tokens_per_second: float | None = Field(default=None, gt=0)
+    # Tokens of prompts whose beginning is kept, so that it need not be computed again.
+    cache_tokens: int = Field(default=0, ge=0)
 
 
 EngineConfig = Annotated[VllmEngineConfig | RemoteEngineConfig | SimulatedEngineConfig, Field(discriminator="kind")]

@@ -43,6 +43,8 @@ def build_engine(model: ModelConfig) -> Engine:
                 max_running=config.max_running,
                 first_token_seconds=config.first_token_milliseconds / 1000,
                 token_seconds=config.token_milliseconds / 1000,
+                prefill_rate=config.prefill_tokens_per_second,
+                cache_tokens=config.cache_tokens,
             )
     raise ValueError(f"model {model.name}: its engine and source do not fit together")
 

@@ -1,6 +1,7 @@
 """An engine without a model: words at a fixed pace, for load tests only. Its model's name starts with `simulated-`."""
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 
@@ -18,13 +19,30 @@ from serve_apps.assistant.engines.base import (
 )
 from serve_apps.assistant.errors import PromptTooLong
 
+# Words in a block of the cache.
+BLOCK_TOKENS = 16
+
 
 class SimulatedEngine:
-    """`max_running` answers at once; the first token after one time, the others after another, in seconds."""
+    """`max_running` answers at once; the first token after one time, the others after another, in seconds.
+
+    With `prefill_rate`, in tokens a second, a prompt takes time before that, one prompt after the other, but for its
+    beginning that is among the last `cache_tokens` tokens seen.
+    """
 
     def __init__(
-        self, *, context_length: int, max_running: int, first_token_seconds: float, token_seconds: float
+        self,
+        *,
+        context_length: int,
+        max_running: int,
+        first_token_seconds: float,
+        token_seconds: float,
+        prefill_rate: float | None = None,
+        cache_tokens: int = 0,
     ) -> None:
+        self._prefill_rate = prefill_rate
+        self._prefill = asyncio.Lock()
+        self._cache = PrefixCache(cache_tokens // BLOCK_TOKENS)
         self._context_length = context_length
         self._max_running = max_running
         self._first = first_token_seconds
@@ -48,6 +66,7 @@ class SimulatedEngine:
             self._waiting -= 1
         self._running += 1
         try:
+            cached = await self._compute(prompt)
             await _pause(self._first)
             yield Delta("simulated", 1)
             for number in range(1, prompt.max_tokens):
@@ -56,7 +75,17 @@ class SimulatedEngine:
         finally:
             self._running -= 1
             self._slots.release()
-        yield Finished(FinishReason.LENGTH, Usage(prompt_tokens, 0, prompt.max_tokens))
+        yield Finished(FinishReason.LENGTH, Usage(prompt_tokens, cached, prompt.max_tokens))
+
+    async def _compute(self, prompt: Prompt) -> int:
+        """Spend the time that the prompt takes; how many of its tokens came from the cache."""
+        if self._prefill_rate is None:
+            return 0
+        words = [word for message in prompt.messages for word in message.content.split()]
+        async with self._prefill:
+            cached = self._cache.look_up(words)
+            await _pause((len(words) - cached) / self._prefill_rate)
+        return cached
 
     async def score(self, pairs: Sequence[Pair], *, priority: int) -> Scores:  # noqa: ARG002 - part of the interface
         """Nothing is likely here: every score is zero."""
@@ -85,6 +114,25 @@ class SimulatedEngine:
 
     async def stop(self) -> None:
         """There is nothing to end."""
+
+
+class PrefixCache:
+    """Blocks of words, each known by all that stands before its end; the oldest are dropped."""
+
+    def __init__(self, blocks: int) -> None:
+        self._most = blocks
+        self._blocks: OrderedDict[int, None] = OrderedDict()
+
+    def look_up(self, words: Sequence[str]) -> int:
+        """Words of the beginning that were there; all whole blocks are there afterwards."""
+        prefixes = [hash(tuple(words[:end])) for end in range(BLOCK_TOKENS, len(words) + 1, BLOCK_TOKENS)]
+        known = next((place for place, one in enumerate(prefixes) if one not in self._blocks), len(prefixes))
+        for prefix in reversed(prefixes):
+            self._blocks[prefix] = None
+            self._blocks.move_to_end(prefix)
+        while len(self._blocks) > self._most:
+            self._blocks.popitem(last=False)
+        return known * BLOCK_TOKENS
 
 
 async def _pause(seconds: float) -> None:

@@ -131,7 +131,9 @@ class VllmEngine:
             AsyncLLM.from_engine_args, arguments, stat_loggers=[_load_logger(self._observe)]
         )
         self._engine, self._tokenizer = engine, engine.get_tokenizer()
-        self._heartbeat = Heartbeat(engine.is_sleeping, engine_processes)
+        # Looked for once: it means reading of every process of the machine.
+        processes = await asyncio.to_thread(engine_processes)
+        self._heartbeat = Heartbeat(engine.is_sleeping, lambda: processes)
         self._heartbeat.start()
 
     async def set_adapters(self, adapters: Mapping[str, Path]) -> Mapping[str, str]:

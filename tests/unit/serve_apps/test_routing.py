@@ -223,6 +223,14 @@ def test_affinity_is_stable_under_churn(ports: set[int], data: st.DataObject) ->
         assert was in (now, changed.replica)
 
 
+def test_conversations_are_spread_evenly_over_replicas() -> None:
+    states = [state(f"127.0.0.1:{port}") for port in range(40500, 40508)]
+    counts = Counter(picked(SESSION, states, Query(affinity_key=f"cnv_{number:026d}")) for number in range(4000))
+    assert len(counts) == 8
+    assert min(counts.values()) > 350
+    assert max(counts.values()) < 650
+
+
 def test_the_replica_that_knows_the_prompt_serves_unless_it_is_much_busier() -> None:
     states = [state("a:1", load=3), state("a:2"), state("a:3")]
     query = Query(prefix_blocks=(1, 2, 3, 4), known_blocks={"a:1": 3, "a:2": 1})
