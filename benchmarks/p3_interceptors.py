@@ -23,7 +23,7 @@ from tests.support.echo import EchoRequest, EchoStub
 from tests.support.pki import TestPki, TokenIssuer
 
 SIDES = ("bare", "full", "traced")
-PAIRS = 15
+PAIRS = 25
 CALLS = 1600
 CONCURRENCY = 16
 START_SECONDS = 30.0

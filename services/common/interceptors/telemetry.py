@@ -81,12 +81,14 @@ class MethodTelemetry:
         return True
 
     def _finish_span(self, span: trace.Span, call: Call, code: grpc.StatusCode, reason: str) -> None:
-        span.set_attribute("rpc.grpc.status_code", code.value[0])
+        # All at once: each time takes the span's lock and checks every value anew.
+        attributes: dict[str, str | int] = {"rpc.grpc.status_code": code.value[0]}
         if call.caller is not None:
-            span.set_attribute("deskmesh.workload", call.caller.workload)
-            span.set_attribute("deskmesh.organization_id", call.caller.organization_id)
+            attributes["deskmesh.workload"] = call.caller.workload
+            attributes["deskmesh.organization_id"] = call.caller.organization_id
         if reason:
-            span.set_attribute("deskmesh.reason", reason)
+            attributes["deskmesh.reason"] = reason
+        span.set_attributes(attributes)
         if code in FAULTS:
             span.set_status(Status(StatusCode.ERROR, code.name))
         span.end()
