@@ -129,6 +129,7 @@ def check_ports(settings: StackSettings) -> Iterator[Finding]:
         **{name: settings.base_port + offset for name, offset in SERVICES.items()},
         "inference": settings.base_port + INFERENCE_OFFSET,
         "Ray": settings.base_port + RAY_OFFSET,
+        **({"metrics": settings.metrics_port} if settings.metrics_port else {}),
     }
     for name, port in ports.items():
         if _is_free(port):
@@ -136,7 +137,7 @@ def check_ports(settings: StackSettings) -> Iterator[Finding]:
             continue
         pid = proc.holder_of_port(port)
         holder = f"PID {pid} ({psutil.Process(pid).name()})" if pid else "a process of another user"
-        variable = "DESKMESH_EDGE_PORT" if name == "edge" else "DESKMESH_BASE_PORT"
+        variable = {"edge": "DESKMESH_EDGE_PORT", "metrics": "DESKMESH_METRICS_PORT"}.get(name, "DESKMESH_BASE_PORT")
         yield Finding(
             f"port {port}",
             Verdict.PROBLEM,

@@ -87,11 +87,11 @@ def test_one_trace_spans_every_part(stack: Stack) -> None:
 
 # A metric that only the process itself can know.
 OWN_METRICS = {
-    "auth": "grpc_server_handled_total",
-    "sessions": "grpc_server_handled_total",
-    "tickets": "grpc_server_handled_total",
-    "knowledge": "grpc_server_handled_total",
-    "orchestrator": "grpc_server_handled_total",
+    "auth": "grpc_server_handling_seconds_count",
+    "sessions": "grpc_server_handling_seconds_count",
+    "tickets": "grpc_server_handling_seconds_count",
+    "knowledge": "grpc_server_handling_seconds_count",
+    "orchestrator": "grpc_server_handling_seconds_count",
     "web": "deskmesh_web_responses_total",
     "traces": "deskmesh_traces_spans_total",
     "postgres": "deskmesh_postgres_connections",

@@ -24,16 +24,21 @@ def bad(findings: list[Finding]) -> list[Finding]:
     return [finding for finding in findings if finding.verdict is not Verdict.OK]
 
 
-def test_a_busy_port_is_named_with_who_holds_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "variable"), [("edge_port", "DESKMESH_EDGE_PORT"), ("metrics_port", "DESKMESH_METRICS_PORT")]
+)
+def test_a_busy_port_is_named_with_who_holds_it(tmp_path: Path, name: str, variable: str) -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()
         port = holder.getsockname()[1]
-        (finding,) = bad(list(doctor.check_ports(settings(tmp_path, edge_port=port, base_port=27100))))
+        (finding,) = bad(
+            list(doctor.check_ports(settings(tmp_path, **{"edge_port": 28443, name: port}, base_port=27100)))
+        )
     assert finding.verdict is Verdict.PROBLEM
     assert str(port) in finding.name
     assert f"PID {os.getpid()}" in finding.detail
-    assert "DESKMESH_EDGE_PORT" in finding.advice
+    assert variable in finding.advice
 
 
 def test_a_path_too_long_for_sockets_is_a_problem(tmp_path: Path) -> None:
