@@ -16,6 +16,7 @@ from deskmesh.tickets.v1 import ticket_service_pb2
 from deskmesh_client import Client, DeskmeshError
 from deskmesh_client.errors import CredentialsInvalid
 from deskmesh_client.session import Tokens
+from laptop import mailbox
 from tests.support.stack import Stack
 
 pytestmark = pytest.mark.stack
@@ -46,11 +47,14 @@ async def signed_up(client: Client, stack: Stack) -> str:
 async def letter(stack: Stack, email: str, subject: str) -> str:
     """The token of the link in a letter, as `deskmesh mail` shows it."""
     async with asyncio.timeout(15):
-        while True:
-            listed = await asyncio.to_thread(stack.deskmesh_json, "mail", "--to", email)
-            if found := [one["id"] for one in listed if one["subject"] == subject]:
-                shown = await asyncio.to_thread(stack.deskmesh_json, "mail", found[0])
-                return str(shown["text"].partition("#")[2].split()[0])
+        while not (found := [one for one in _sent(stack, email) if one.subject == subject]):  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    shown = await asyncio.to_thread(stack.deskmesh_json, "mail", found[0].id)
+    return str(shown["text"].partition("#")[2].split()[0])
+
+
+def _sent(stack: Stack, email: str) -> list[mailbox.Letter]:
+    return [one for one in mailbox.read(stack.home / "mail") if one.to == email]
 
 
 @pytest.mark.parametrize("role", ["owner", "agent", "customer"])

@@ -59,3 +59,23 @@ describe("a second factor", () => {
     expect(await screen.findByRole("navigation")).toBeTruthy();
   });
 });
+
+describe("the security page", () => {
+  it("asks who is there before it sets up an app, and shows the recovery codes", async () => {
+    open("/security");
+    await fill("E-mail", "robin@customers.example");
+    await fill("Password", "correct horse");
+    await press("Sign in");
+    await press("Set up an app");
+    await fill("Password", "wrong");
+    await press("Confirm");
+    expect((await screen.findByRole("alert")).textContent).toContain("That didn't match");
+    await fill("Password", "correct horse");
+    await press("Confirm");
+    expect(await screen.findByText("JBSWY3DPEHPK3PXP")).toBeTruthy();
+    await fill("Code", "123456");
+    await press("Confirm");
+    expect(await screen.findByText("AAAA-BBBB-CCCC-DDDD")).toBeTruthy();
+    expect(await screen.findByText(/An app is set up, and 10 recovery codes are left/)).toBeTruthy();
+  });
+});

@@ -5,6 +5,7 @@ import { AuthService, PrincipalSchema, TokensSchema } from "../../src/gen/deskme
 import { MfaService } from "../../src/gen/deskmesh/auth/v1/mfa_service_pb";
 import { MembershipSchema } from "../../src/gen/deskmesh/auth/v1/organization_pb";
 import { OrganizationService } from "../../src/gen/deskmesh/auth/v1/organization_service_pb";
+import { PasskeyService } from "../../src/gen/deskmesh/auth/v1/passkey_service_pb";
 import { Role } from "../../src/gen/deskmesh/auth/v1/user_pb";
 import { ArticleService } from "../../src/gen/deskmesh/knowledge/v1/article_service_pb";
 import { SearchService } from "../../src/gen/deskmesh/knowledge/v1/search_service_pb";
@@ -119,17 +120,34 @@ export class FakeServices {
       signOut: () => ({}),
       whoAmI: () => ({ principal: principal() }),
     });
+    let [proved, appEnabled] = [false, false];
     router.service(MfaService, {
       completeSignIn: ({ code }) => {
         if (code?.kind.value !== "123456") throw failure(Code.Unauthenticated, "MFA_CODE_INVALID", "no");
         return { principal: principal(), tokens: tokens() };
       },
+      beginTotp: () => {
+        if (!proved) throw failure(Code.PermissionDenied, "STEP_UP_REQUIRED", "prove it");
+        return { secret: "JBSWY3DPEHPK3PXP", uri: "otpauth://totp/Deskmesh" };
+      },
+      confirmTotp: ({ code }) => {
+        if (code !== "123456") throw failure(Code.Unauthenticated, "MFA_CODE_INVALID", "no");
+        appEnabled = true;
+        return { recoveryCodes: ["AAAA-BBBB-CCCC-DDDD"] };
+      },
+      stepUp: ({ password }) => {
+        if (password === "wrong") throw failure(Code.Unauthenticated, "CREDENTIALS_INVALID", "no");
+        proved = true;
+        return { accessToken: { value: "proved", lifetime: { seconds: 600n, nanos: 0 } } };
+      },
     });
+    router.service(PasskeyService, { listPasskeys: () => ({ passkeys: [] }) });
     const linked = (token: string) => {
       if (token !== "good") throw failure(Code.FailedPrecondition, "MAIL_LINK_INVALID", "old");
       return {};
     };
     router.service(AccountService, {
+      getAccount: () => ({ totpEnabled: appEnabled, recoveryCodesLeft: appEnabled ? 10 : 0 }),
       verifyEmail: ({ token }) => linked(token),
       requestPasswordReset: () => ({}),
       resetPassword: ({ token }) => linked(token),

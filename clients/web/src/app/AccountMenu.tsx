@@ -1,7 +1,8 @@
-import { Laptop, LogOut, Moon, Sun } from "lucide-react";
+import { Laptop, LogOut, Moon, ShieldCheck, Sun } from "lucide-react";
 import type { ReactElement } from "react";
 import { Menu, MenuChoice, MenuItem, MenuLine, MenuTitle } from "../ui/Menu";
 import { useBackend, usePrincipal } from "./hooks";
+import { useNavigate } from "./router";
 import { useTheme } from "./theme";
 
 const THEMES = [
@@ -18,6 +19,7 @@ export default function AccountMenu(props: {
   const { session } = useBackend();
   const { name, organization } = usePrincipal();
   const [theme, setTheme] = useTheme();
+  const navigate = useNavigate();
   return (
     <Menu {...props} side="top">
       <MenuTitle>
@@ -27,6 +29,9 @@ export default function AccountMenu(props: {
       <MenuTitle>Appearance</MenuTitle>
       <MenuChoice value={theme} choices={THEMES} onChange={setTheme} />
       <MenuLine />
+      <MenuItem icon={<ShieldCheck size={16} aria-hidden />} onSelect={() => navigate("/security")}>
+        Security
+      </MenuItem>
       <MenuItem icon={<LogOut size={16} aria-hidden />} onSelect={() => session.signOut()}>
         Sign out
       </MenuItem>

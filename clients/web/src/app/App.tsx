@@ -20,6 +20,7 @@ const TicketPage = lazy(() => import("../features/tickets/TicketPage"));
 const HelpPage = lazy(() => import("../features/help/HelpPage"));
 const ArticlePage = lazy(() => import("../features/help/ArticlePage"));
 const InboxPage = lazy(() => import("../features/inbox/InboxPage"));
+const SecurityPage = lazy(() => import("../features/account/SecurityPage"));
 const linkPages = () => import("../features/account/LinkPages");
 const VerifyEmailPage = lazy(async () => ({ default: (await linkPages()).VerifyEmailPage }));
 const ForgotPasswordPage = lazy(async () => ({ default: (await linkPages()).ForgotPasswordPage }));
@@ -143,6 +144,9 @@ function Pages() {
       </Route>
       <Route path="/inbox/:ticketId?">
         <For page={<InboxPage />} />
+      </Route>
+      <Route path="/security">
+        <SecurityPage />
       </Route>
       <Route path="/help">
         <HelpPage />

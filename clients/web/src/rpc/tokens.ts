@@ -67,6 +67,13 @@ export class TokenKeeper {
     return this.#refreshing;
   }
 
+  /** Takes another access token of the same sign-in. */
+  renewed(token: string, lifetimeSeconds: number): void {
+    const lifetime = lifetimeSeconds * 1000;
+    // A quarter of a very short life is early enough.
+    this.#access = { token, goodUntil: this.parts.now() + lifetime - Math.min(EARLY_MS, lifetime / 4) };
+  }
+
   /** Forgets an access token that a service refused; another one fetched meanwhile stays. */
   reject(token: string): void {
     if (this.#access?.token === token) this.#access = undefined;
@@ -100,12 +107,7 @@ export class TokenKeeper {
   }
 
   #write(owner: string, pair: TokenPair): void {
-    const lifetime = pair.accessLifetimeSeconds * 1000;
-    // A quarter of a very short life is early enough.
-    this.#access = {
-      token: pair.accessToken,
-      goodUntil: this.parts.now() + lifetime - Math.min(EARLY_MS, lifetime / 4),
-    };
+    this.renewed(pair.accessToken, pair.accessLifetimeSeconds);
     this.parts.storage.setItem(
       KEY,
       JSON.stringify({ owner, refreshToken: pair.refreshToken } satisfies Stored),

@@ -1,11 +1,4 @@
-import {
-  type CallOptions,
-  Code,
-  ConnectError,
-  createContextValues,
-  type Interceptor,
-  type Transport,
-} from "@connectrpc/connect";
+import { type CallOptions, createContextValues, type Interceptor, type Transport } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { CallError } from "./errors";
 import type { TokenKeeper } from "./tokens";
@@ -51,8 +44,10 @@ export function authorized(tokens: TokenKeeper): Interceptor {
   };
 }
 
+/** Whether it was the token that was refused, and not a password or code in the request. */
 function refused(error: unknown): boolean {
-  return ConnectError.from(error).code === Code.Unauthenticated;
+  const { kind, reason } = CallError.from(error, "");
+  return kind === "unauthenticated" && (reason === "" || reason.startsWith("TOKEN_"));
 }
 
 /** A stream that was refused cannot be repeated here: its reader resumes it, with another token. */

@@ -6,6 +6,7 @@ import { Field } from "../../ui/Field";
 import { EmailField, FormFailure, Frame, PasswordField, useForm } from "./form";
 import styles from "./pages.module.css";
 
+const PasskeyButton = lazy(() => import("../account/PasskeyButton"));
 const CodePage = lazy(() => import("../account/CodePage"));
 
 /** The shop whose help this page is, unless an address such as "/sign-in?shop=acme" names another. */
@@ -58,6 +59,9 @@ export function SignInPage() {
           Sign in
         </Button>
       </form>
+      <Suspense>
+        <PasskeyButton organization={organization} />
+      </Suspense>
     </Frame>
   );
 }

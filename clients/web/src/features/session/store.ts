@@ -74,6 +74,11 @@ export class SessionStore {
     if (refreshToken) this.api.signOut(refreshToken).catch(() => {});
   }
 
+  /** The same person proved anew who they are. */
+  proved(accessToken: string, lifetimeSeconds: number): void {
+    this.tokens.renewed(accessToken, lifetimeSeconds);
+  }
+
   /** Somebody has proved who they are. */
   accept({ principal, tokens }: SignedIn): void {
     this.tokens.accept(principal.userId, tokens);
