@@ -86,6 +86,7 @@ def ports(whole_stack: Stack) -> list[Port]:
             host, _, number = listener["address"].rpartition(":")
             if number.isdecimal():
                 found.append(Port(process["name"], host, int(number), listener["tls"], listener["mtls"]))
+    assert any(port.mtls for port in found), "the status tells of no port with mutual TLS"
     return found
 
 
