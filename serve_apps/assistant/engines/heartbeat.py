@@ -10,6 +10,9 @@ import psutil
 ASK_SECONDS = 1.0
 # Without a sign of life and without any work of the processor for so long, a process is stopped or locked.
 STILL_SECONDS = 3.5
+# So many looks in a row must find it still: after a stall of the replica itself the first one proves nothing.
+STILL_LOOKS = 3
+STILL_LOOK_SECONDS = 1.5
 # A process that computes may take long for a step, but not for ever.
 SILENT_SECONDS = 90.0
 # Below this share of a core a process does nothing but wait.
@@ -35,6 +38,7 @@ class Heartbeat:
         self._last_beat = clock()
         self._worked = 0.0
         self._last_work = clock()
+        self._still_looks = 0
         self._asking: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -61,12 +65,13 @@ class Heartbeat:
             self._worked, self._last_work = worked, now
 
     def has_stopped(self) -> bool:
-        """True when the engine will not answer any more."""
+        """True when the engine will not answer any more. To be asked about once a second."""
         self.look()
         now = self._clock()
         silent = now - self._last_beat
         still = now - max(self._last_work, self._last_beat)
-        return still > STILL_SECONDS or silent > SILENT_SECONDS
+        self._still_looks = self._still_looks + 1 if still > STILL_LOOK_SECONDS else 0
+        return (still > STILL_SECONDS and self._still_looks >= STILL_LOOKS) or silent > SILENT_SECONDS
 
     def kill(self) -> None:
         """End the engine's processes."""

@@ -124,6 +124,15 @@ def test_a_stopped_engine_is_noticed_within_five_seconds() -> None:
     assert engine.stopped_after(5 - int(STILL_SECONDS))
 
 
+def test_a_stall_of_the_replica_itself_is_not_the_engines() -> None:
+    engine = Engine()
+    assert not engine.stopped_after(10, beats=True)
+    engine.clock.now += 20.0
+    assert not engine.heart.has_stopped()
+    engine.heart.beat()
+    assert not engine.stopped_after(10, beats=True)
+
+
 def test_an_engine_that_turns_in_circles_is_noticed_in_the_end() -> None:
     engine = Engine()
     assert not engine.stopped_after(SILENT_SECONDS - 1, work=1.0)
