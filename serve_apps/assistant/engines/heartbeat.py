@@ -14,7 +14,7 @@ STILL_SECONDS = 3.5
 STILL_LOOKS = 3
 STILL_LOOK_SECONDS = 1.5
 # A process that computes may take long for a step, but not for ever.
-SILENT_SECONDS = 90.0
+SILENT_SECONDS = 300.0
 # Below this share of a core a process does nothing but wait.
 IDLE_SHARE = 0.005
 
