@@ -16,7 +16,8 @@ from services.common.mail import Mail, MailNotSent
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-FIRST_RETRY = timedelta(seconds=10)
+# Longer than a mail server may take.
+FIRST_RETRY = timedelta(seconds=30)
 LAST_RETRY = timedelta(hours=1)
 ATTEMPTS = 12
 
@@ -54,15 +55,27 @@ class MailRoom:
                 return False
             mail = await self._write(work, job)
             if mail is not None:
-                try:
-                    await self._mailer.send(mail)
-                except MailNotSent as error:
-                    logger.warning("mail was not sent", extra={"job": job.id, "error": repr(error)})
-                    # Links that went out nowhere are of no use.
-                    return await self._later(job)
-                logger.info("mail sent", extra={"job": job.id, "letter": str(job.letter)})
-            await work.mail_jobs.remove(job)
+                # Before it goes out its link is good, and nobody else sends it unless this process dies.
+                wait = min(FIRST_RETRY * 2**job.attempts, LAST_RETRY)
+                job = replace(job, due_at=self._clock() + wait, attempts=job.attempts + 1)
+                await work.mail_jobs.postpone(job)
+            else:
+                await work.mail_jobs.remove(job)
             await work.commit()
+        if mail is not None and (await self._sent(job, mail) or job.attempts >= ATTEMPTS):
+            async with self._work.system() as work:
+                await work.mail_jobs.remove(job)
+                await work.commit()
+        return True
+
+    async def _sent(self, job: MailJob, mail: Mail) -> bool:
+        try:
+            await self._mailer.send(mail)
+        except MailNotSent as error:
+            given_up = job.attempts >= ATTEMPTS
+            logger.warning("mail was not sent", extra={"job": job.id, "error": repr(error), "given_up": given_up})
+            return False
+        logger.info("mail sent", extra={"job": job.id, "letter": str(job.letter)})
         return True
 
     async def _write(self, work: Work, job: MailJob) -> Mail | None:
@@ -87,17 +100,6 @@ class MailRoom:
         await work.invitations.put(replace(invitation, token_hash=hash_token(token)))
         organization = await work.organizations.get(invitation.organization_id)
         return letters.write_invitation(invitation.email, organization.name, self._public_url, token)
-
-    async def _later(self, job: MailJob) -> bool:
-        async with self._work.system() as work:
-            if job.attempts + 1 >= ATTEMPTS:
-                logger.error("mail is given up", extra={"job": job.id})
-                await work.mail_jobs.remove(job)
-            else:
-                wait = min(FIRST_RETRY * 2**job.attempts, LAST_RETRY)
-                await work.mail_jobs.postpone(replace(job, due_at=self._clock() + wait, attempts=job.attempts + 1))
-            await work.commit()
-        return True
 
     async def _run(self) -> None:
         while True:

@@ -319,6 +319,19 @@ async def test_a_letter_that_cannot_be_sent_waits_longer_each_time_and_is_given_
         if jobs := list(desk.work.store.mail_jobs.values()):
             waits.append(jobs[0].due_at - desk.now)
             desk.now = jobs[0].due_at
-    assert waits[:3] == [timedelta(seconds=10), timedelta(seconds=20), timedelta(seconds=40)]
+    assert waits[:3] == [timedelta(seconds=30), timedelta(seconds=60), timedelta(seconds=120)]
     assert max(waits) == timedelta(hours=1)
-    assert (desk.work.store.mail_jobs, desk.work.store.links) == ({}, {})
+    assert desk.work.store.mail_jobs == {}
+
+
+async def test_a_link_is_good_before_its_letter_goes_out(desk: Desk) -> None:
+    signed_in = await desk.founder()
+
+    class Impatient(FakeMailer):
+        async def send(self, mail: Mail) -> None:
+            await desk.accounts.verify_email(token_of(mail))
+
+    mailroom = MailRoom(desk.work, Impatient(), desk.clock, public_url="https://desk.example")
+    assert await mailroom.send_one()
+    assert (await desk.accounts.get(signed_in.principal.user.id)).account.email_verified_at == desk.now
+    assert not await mailroom.send_one()
