@@ -29,6 +29,7 @@ from services.usage.settings import ModelPrice, UsageSettings
 from tests.integration.orchestrator.desk import Desk
 from tests.integration.orchestrator.doubles import MODEL, Doubles
 from tests.support.server import RunningService, TestStack
+from tests.support.valkey import running_valkey
 
 QUESTION = "What does standard delivery cost?"
 # A token costs a micro.
@@ -38,9 +39,11 @@ PRICE = ModelPrice(prompt=1_000_000, cached_prompt=1_000_000, completion=1_000_0
 class Office:
     """A customer's desk, and the usage service, which can be taken away and brought back."""
 
-    def __init__(self, stack: TestStack, running: AsyncExitStack) -> None:
-        self.stack = stack
+    def __init__(self, stack: TestStack, running: AsyncExitStack, redis_url: str) -> None:
+        self._stack = stack
         self._running = running
+        # Its own, because one of the tests flushes it, and so that no other usage service reads along.
+        self.redis_url = redis_url
         self.usage: RunningService
         self.desk: Desk
 
@@ -51,10 +54,11 @@ class Office:
             "unknown_prompt_tokens": 100,
             "unknown_completion_tokens": 0,
             "listen_address": address,
+            "redis_url": self.redis_url,
             "drain_seconds": 0.2,
         }
         self.usage = await self._running.enter_async_context(
-            self.stack.service("usage", UsageSettings, wire_usage, **settings)
+            self._stack.service("usage", UsageSettings, wire_usage, **settings)
         )
 
     async def close_usage(self) -> str:
@@ -118,11 +122,12 @@ async def office(
     stack: TestStack, doubles: Doubles, addresses: dict[str, str], organization_id: str
 ) -> AsyncIterator[Office]:
     async with AsyncExitStack() as running:
-        office = Office(stack, running)
+        office = Office(stack, running, running.enter_context(running_valkey()))
         await office.open_usage()
         settings: dict[str, Any] = {
             **addresses,
             "usage_address": office.usage.address,
+            "redis_url": office.redis_url,
             "drain_seconds": 0.5,
             "offline_turns": 2,
             "usage_confirm_seconds": 0.2,
@@ -248,7 +253,7 @@ async def test_while_the_usage_service_is_away_a_few_turns_go_on_and_are_counted
     assert beyond.decision == turn_pb2.DECISION_TICKET
     assert step(beyond, "budget").error_reason == "DEPENDENCY_UNAVAILABLE"
     # What was published meanwhile is lost with the stream; the ledger gets it all the same.
-    store = redis.asyncio.Redis.from_url(office.stack.redis_url)
+    store = redis.asyncio.Redis.from_url(office.redis_url)
     await store.flushall()
     await store.aclose()
     await office.open_usage(address)

@@ -1,6 +1,6 @@
 """The usage service on real stores and mTLS, with a clock that tests move."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
@@ -10,24 +10,28 @@ from services.usage.app import wire
 from services.usage.settings import ModelPrice, UsageSettings
 from tests.integration.usage.desk import MODEL, Clock, Desk
 from tests.support.server import RunningService, TestStack
+from tests.support.valkey import running_valkey
 
 
 @pytest.fixture(scope="session")
-def usage_settings(stack: TestStack) -> UsageSettings:
+def usage_settings(stack: TestStack) -> Iterator[UsageSettings]:
+    """With a Valkey of its own, because tests flush it, and so that no other usage service reads along."""
     prices = {
         "*": ModelPrice(prompt=2_000_000, cached_prompt=1_000_000, completion=4_000_000),
         MODEL: ModelPrice(prompt=1_000_000, cached_prompt=500_000, completion=2_000_000),
     }
-    return stack.settings(
-        "usage",
-        UsageSettings,
-        prices=prices,
-        unknown_prompt_tokens=100,
-        unknown_completion_tokens=0,
-        reap_seconds=0.05,
-        takeover_seconds=0.2,
-        drain_seconds=0.2,
-    )
+    with running_valkey() as redis_url:
+        yield stack.settings(
+            "usage",
+            UsageSettings,
+            redis_url=redis_url,
+            prices=prices,
+            unknown_prompt_tokens=100,
+            unknown_completion_tokens=0,
+            reap_seconds=0.05,
+            takeover_seconds=0.2,
+            drain_seconds=0.2,
+        )
 
 
 @pytest_asyncio.fixture(scope="session")

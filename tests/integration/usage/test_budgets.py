@@ -217,7 +217,7 @@ async def test_each_share_of_the_limit_is_told_once_a_period(desk: Desk) -> None
     rest = await admin.alerts(page_token=first.next_page_token)
     assert len(rest.alerts) == 3
     events = await entries_of(
-        desk.service.stack.redis_url, stream_name("usage", "budget.alert"), desk.organization_id, count=4
+        desk.service.settings.redis_url, stream_name("usage", "budget.alert"), desk.organization_id, count=4
     )
     told = [budget_pb2.BudgetAlert.FromString(event[b"payload"]) for event in events]
     assert sorted(alert.threshold_percent for alert in told) == [50, 50, 80, 100]
