@@ -57,14 +57,15 @@ class FolderMailer:
 
     def _write(self, mail: Mail) -> None:
         try:
+            written = mail.message(self._sender).as_bytes()
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = self._folder / f"{mail.id}.eml"
             fresh = file.with_suffix(".new")
             with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-                stream.write(mail.message(self._sender).as_bytes())
+                stream.write(written)
             fresh.replace(file)
-        except OSError as error:
-            raise MailNotSent from error
+        except (OSError, ValueError) as error:
+            raise MailNotSent(type(error).__name__) from None
 
 
 class SmtpMailer:
@@ -93,8 +94,8 @@ class SmtpMailer:
                 if self._user:
                     server.login(self._user, self._password)
                 server.send_message(mail.message(self._sender))
-        except (OSError, smtplib.SMTPException) as error:
-            # The server's words may hold the address.
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            # The words of the server or of a wrong address may hold the address.
             raise MailNotSent(type(error).__name__) from None
 
     def _connect(self) -> smtplib.SMTP:
