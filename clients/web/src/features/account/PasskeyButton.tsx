@@ -27,7 +27,7 @@ export default function PasskeyButton({ organization }: { organization: string }
   };
   return (
     <Button icon={<KeyRound size={16} aria-hidden />} busy={busy} onClick={() => void signIn()}>
-      Sign in with a passkey
+      Use a passkey
     </Button>
   );
 }
