@@ -27,6 +27,7 @@ VICTIMS = [
     "tickets",
     "auth",
     "edge-envoy",
+    "gateway",
     "inference-envoy",
     "postgres",
     "valkey",

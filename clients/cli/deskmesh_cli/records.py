@@ -7,11 +7,14 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from rich.console import Console
 from rich.table import Table
 
 from deskmesh_cli.connection import Person, connected, print_json, run
 from deskmesh_cli.console import out
 from deskmesh_client import Client
+
+PIPE_WIDTH = 1000
 
 
 def data(message: Message) -> dict[str, Any]:
@@ -35,12 +38,14 @@ def word(name: str, prefix: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) -> None:
-    """Lines for people."""
-    shown = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    """Lines for people; in a pipe as long as they are, because half an identifier is of no use."""
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        shown.add_column(column, overflow="fold")
     for row in rows:
         shown.add_row(*row)
     if shown.row_count:
-        out.print(shown)
+        (out if out.is_terminal else Console(width=PIPE_WIDTH)).print(shown)
     else:
         out.print(empty)
 

@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from deskmesh.auth.v1 import api_key_pb2
 from deskmesh_cli.main import build
-from deskmesh_cli.records import data, when
+from deskmesh_cli.records import data, table, when
 
 COMMANDS = (
     ("orgs",),
@@ -50,3 +50,9 @@ def test_a_record_as_data_names_empty_fields_too() -> None:
 def test_no_time_is_shown_as_nothing() -> None:
     assert when(Timestamp()) == ""
     assert when(Timestamp(seconds=1_800_000_000)).startswith("2027-01-1")
+
+
+def test_lines_in_a_pipe_keep_long_words_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["usr_" + "0" * 26, "key_" + "1" * 26, "members.read, members.write, tickets.read, tickets.update"]
+    table(("who", "what", "scopes"), [words], empty="")
+    assert "  ".join(words) in capsys.readouterr().out

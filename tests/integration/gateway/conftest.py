@@ -1,0 +1,91 @@
+"""Auth, the gateway and the edge as they stand together, without the rest of the stack."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest_asyncio
+
+from deskmesh.auth.v1 import auth_service_pb2 as auth
+from deskmesh_client import Client, DeskmeshError
+from mesh.envoy.methods import load_methods
+from mesh.envoy.topology import Upstream
+from services.auth.app import wire
+from services.auth.settings import AuthSettings
+from services.common.ids import new_id
+from services.gateway.app import serve
+from services.gateway.settings import GatewaySettings
+from tests.integration.mesh.envoys import AUTH, Ground, eventually
+from tests.support.server import TestStack, new_folder, remove_folder
+
+PASSWORD = "a long enough phrase"
+
+
+@dataclass
+class Door:
+    """The edge, and the owner of an organization who came in through it."""
+
+    folder: Path
+    port: int
+    email: str
+    owner: Client
+
+    def program(self, api_key: str) -> Client:
+        """A client that has a key and nothing else."""
+        return Client(f"localhost:{self.port}", ca_file=self.folder / "pki" / "ca.crt", api_key=api_key)
+
+
+@pytest_asyncio.fixture(scope="session")
+async def door(stack: TestStack) -> AsyncIterator[Door]:
+    folder = new_folder()
+    ground = Ground.make(folder)
+    run, pki = ground.topology.run, ground.topology.pki
+    sockets = {"ops_socket": run / "auth.ops.sock", "jwks_socket": run / "auth.ops.sock"}
+    cheap = {"secrets_folder": folder / "secrets", "password_memory_kib": 64, "password_passes": 1}
+    async with AsyncExitStack() as whole:
+        service = await whole.enter_async_context(
+            stack.service("auth", AuthSettings, wire, **_identity(pki / "auth"), **sockets, **cheap)
+        )
+        settings = stack.settings(
+            "gateway",
+            GatewaySettings,
+            ops_socket=run / "gateway.ops.sock",
+            gateway_socket=run / "gateway.sock",
+            auth_address=service.address,
+            **_identity(pki / "gateway"),
+        )
+        await serve(whole, settings)
+        port = int(service.address.rpartition(":")[2])
+        ground.topology = replace(ground.topology, upstreams=(Upstream("auth", port, (AUTH,)),))
+        await whole.enter_async_context(ground.envoy("edge", load_methods()))
+        port = ground.topology.edge_port
+        owner = await whole.enter_async_context(Client(f"localhost:{port}", ca_file=pki / "ca.crt"))
+        slug = new_id("o").replace("_", "-")
+
+        async def signed_up() -> bool:
+            request = auth.SignUpRequest(
+                email=f"{slug}@example.com",
+                password=PASSWORD,
+                display_name="Olive",
+                new_organization=auth.NewOrganization(slug=slug, name="A shop"),
+            )
+            try:
+                await owner.auth.SignUp(request)
+                await owner.sign_in(request.email, PASSWORD)
+                await owner.auth.WhoAmI(auth.WhoAmIRequest())
+            except DeskmeshError as error:
+                return error.reason == "EMAIL_TAKEN"
+            return True
+
+        await eventually(signed_up, "the edge lets people in")
+        yield Door(folder, port, f"{slug}@example.com", owner)
+    remove_folder(folder)
+
+
+def _identity(folder: Path) -> dict[str, Path]:
+    return {
+        "tls_cert_file": folder / "tls.crt",
+        "tls_key_file": folder / "tls.key",
+        "tls_ca_file": folder / "ca.crt",
+    }
