@@ -1,9 +1,11 @@
 """The adapter for OpenAI-compatible endpoints against a server that others wrote: vLLM's own, with the real model."""
 
 import asyncio
+import contextlib
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -68,13 +70,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     variables = os.environ | environment(config, scratch, loopback=True) | {"VLLM_API_KEY": key}
     log = scratch / "server.log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, env=variables, stdout=stream, stderr=stream)
+        process = subprocess.Popen(command, env=variables, stdout=stream, stderr=stream, start_new_session=True)
     try:
         _await(f"http://127.0.0.1:{port}/health", process, log)
         yield Server(f"http://127.0.0.1:{port}/v1", key, process)
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill the server with its engine, which would live on without it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(timeout=30)
 
 
 def _await(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -190,7 +198,7 @@ async def test_a_server_that_dies_in_the_middle_is_a_typed_failure(engine: Remot
     """The last test: the server does not live on."""
     stream = engine.generate(prompt("Tell a very long story.", 900))
     await anext(stream)
-    server.process.kill()
+    _end(server.process)
     with pytest.raises(ModelUnavailable):
         await _rest(stream)
     with pytest.raises(ModelUnavailable):
