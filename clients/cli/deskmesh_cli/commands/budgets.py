@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from deskmesh.usage.v1 import budget_pb2
 from deskmesh.usage.v1 import budget_service_pb2 as pb
@@ -119,7 +119,9 @@ def _print_budgets(found: Sequence[budget_pb2.Budget], *, as_json: bool) -> None
     if not found:
         out.print("No budgets.")
         return
-    table = Table("id", "limits", "period", "limit", "spent", "held", "", box=None, header_style="bold")
+    table = Table(
+        Column("id", no_wrap=True), "limits", "period", "limit", "spent", "held", "", box=None, header_style="bold"
+    )
     for one in found:
         shown = _budget(one)
         limits = f"{shown['scope']} {shown['subject']}".strip()
@@ -149,7 +151,9 @@ def _print_alerts(found: Sequence[budget_pb2.BudgetAlert], *, as_json: bool) -> 
     if not found:
         out.print("No alerts.")
         return
-    table = Table("when", "budget", "limits", "reached", "spent", "limit", box=None, header_style="bold")
+    table = Table(
+        "when", Column("budget", no_wrap=True), "limits", "reached", "spent", "limit", box=None, header_style="bold"
+    )
     for one in found:
         limits = f"{_scope(one.scope)} {one.subject}".strip()
         when, reached = f"{one.occurred_at.ToDatetime():%Y-%m-%d %H:%M} UTC", f"{one.threshold_percent} %"
