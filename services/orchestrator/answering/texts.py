@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 # Goes up with every change of a sentence; it is kept with each turn that used one.
-VERSION = "texts/3"
+VERSION = "texts/4"
 
 GREETING = (
     "Hello! Ask me anything about orders, delivery, returns or your account, and I will look it up in our help centre."
@@ -31,10 +31,8 @@ OPENED = (
 DECLINED = "All right, I won't open a ticket. Is there anything else I can help with?"
 
 CLARIFY_TOPICS = "I'm not sure what you mean. Is it about {topics}? Please tell me a little more."
-NEAREST_TOPICS = (
-    "I'm not sure that our help centre answers this. The nearest it has is about {topics}. "
-    "Tell me a little more, or say “open a ticket” and a person will answer you."
-)
+NEAREST_OPENING = "I'm not sure that this answers you. The nearest I find in our help centre is “{topic}”:\n\n"
+NEAREST_CLOSING = "\n\nIf that isn't it, tell me a little more, or say “open a ticket” and a person will answer you."
 CLARIFY_OPEN = (
     "Could you tell me a little more about what you need? For example an order, a delivery, a return or your account."
 )

@@ -180,10 +180,20 @@ class _Try:
             case Action.CLARIFY:
                 return clarify(passages)
             case Action.NAME_NEAREST:
-                titles = topics([candidate.passage.article_title for candidate in candidates])
-                return Outcome(Decision.CLARIFY, texts.NEAREST_TOPICS.format(topics=texts.listed(titles)))
+                return await self._show_nearest(candidates)
             case _:
                 return offer(self._turn, background, texts.OFFER_UNKNOWN)
+
+    async def _show_nearest(self, candidates: list[Candidate]) -> Outcome:
+        """What is nearest, quoted and said to be no more than that: the customer sees at once whether it helps."""
+        pieces = [piece async for piece in quote(candidates, Markers(), self._record)]
+        if not pieces:
+            return clarify([candidate.passage for candidate in candidates])
+        opening = texts.NEAREST_OPENING.format(topic=candidates[0].passage.heading)
+        pieces[0] = replace(pieces[0], text=opening + pieces[0].text)
+        pieces[-1] = replace(pieces[-1], text=pieces[-1].text + texts.NEAREST_CLOSING)
+        self.pieces = pieces
+        return self._said(Decision.CLARIFY)
 
     async def _may_spend(self, model: str) -> bool:
         """Whether the budgets let the model be called; the record says why not, for those who look for a cause."""
@@ -214,8 +224,11 @@ class _Try:
                 return await self._break_off(background)
         else:
             self.pieces = [piece async for piece in quote(candidates, markers, self._record)]
+        return self._said(Decision.ANSWER)
+
+    def _said(self, decision: Decision) -> Outcome:
         return Outcome(
-            Decision.ANSWER,
+            decision,
             "".join(piece.text for piece in self.pieces),
             citations=tuple(citation_of(piece) for piece in self.pieces if piece.first),
         )

@@ -31,3 +31,14 @@ async def test_the_conversation_is_told_in_order(desk: Desk) -> None:
     ]
     pieces = "".join(event.answer_delta.text for event in desk.conversation.events if event.HasField("answer_delta"))
     assert pieces == turn.answer == desk.conversation.messages[-1].text
+
+
+async def test_what_is_only_near_is_quoted_and_said_to_be_no_more(desk: Desk) -> None:
+    turn = await desk.ask("standard delivery kite camel")
+    assert turn.decision == turn_pb2.DECISION_CLARIFY
+    assert turn.answer.startswith("I'm not sure that this answers you.")
+    assert "[1]" in turn.answer
+    assert turn.answer.endswith("a person will answer you.")
+    assert len(turn.citations) == 1
+    pieces = "".join(event.answer_delta.text for event in desk.conversation.events if event.HasField("answer_delta"))
+    assert pieces == turn.answer
