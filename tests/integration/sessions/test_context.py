@@ -30,6 +30,9 @@ class WordCounter(inference_service_pb2_grpc.InferenceServiceServicer):
     def Score(self, request: object, context: object) -> NoReturn:
         raise AssertionError("nobody scores here")
 
+    def RenderPrompt(self, request: object, context: object) -> NoReturn:
+        raise AssertionError("nobody renders here")
+
     async def CountTokens(
         self, request: inference_service_pb2.CountTokensRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> inference_service_pb2.CountTokensResponse:
