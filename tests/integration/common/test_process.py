@@ -42,6 +42,8 @@ async def auth_process(stack: TestStack, folder: Path) -> AsyncIterator[tuple[as
         "OPS_SOCKET": ops,
         "JWKS_SOCKET": ops,
         "SECRETS_FOLDER": stack.folder / "secrets",
+        # The Valkey is shared with tests that sign up from the same place.
+        "SIGN_UPS_PER_HOUR": 100_000,
         **{name.upper(): path for name, path in stack.pki.files("auth").items()},
     }
     environment = os.environ | {f"DESKMESH_{name}": str(value) for name, value in settings.items()}
