@@ -20,6 +20,8 @@ import aiohttp
 import redis.asyncio
 import redis.exceptions
 
+from services.common import background
+
 logger = logging.getLogger(__name__)
 
 CHANNEL = "deskmesh:auth:revocations"
@@ -144,10 +146,7 @@ class RevocationFeed:
 
     async def __aexit__(self, *_: object) -> None:
         for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with suppress(asyncio.CancelledError):
-                await task
+            await background.end(task)
 
     async def poll_once(self) -> None:
         """Ask once; a failure is told in the log when it is the first in a row."""

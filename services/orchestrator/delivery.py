@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import timedelta
 
+from services.common import background
 from services.common.clients import acting_as
 from services.common.clock import Clock
 from services.common.context import Caller
@@ -35,9 +35,7 @@ class Delivery:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     async def send_due(self) -> int:
         """Send what is due; returns how many reports the ledger has now. Raises DomainError when it does not answer."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
+from services.common import background
 from services.common.clients import acting_as
 from services.common.clock import Clock
 from services.common.context import Caller
@@ -82,9 +83,7 @@ class Workers:
         if self._running:
             await asyncio.wait(self._running.values(), timeout=self._limits.finishing_seconds)
         tasks = [*self._running.values(), *([self._loop] if self._loop else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(background.end(task) for task in tasks))
 
     def wake(self) -> None:
         """Look for queued turns now."""

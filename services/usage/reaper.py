@@ -2,9 +2,9 @@
 
 import asyncio
 import logging
-from contextlib import suppress
 from datetime import timedelta
 
+from services.common import background
 from services.common.errors import Unavailable
 from services.usage.usecases.reservations import ReservationDesk
 
@@ -26,9 +26,7 @@ class Reaper:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     async def _run(self) -> None:
         while True:

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -16,6 +15,7 @@ from services.auth.api_key_errors import ApiKeyNotFound, ServiceAccountNameTaken
 from services.auth.api_key_ports import KeyFilter
 from services.auth.api_keys import ApiKey, ServiceAccount
 from services.auth.ports import WorkFactory
+from services.common import background
 
 logger = logging.getLogger(__name__)
 
@@ -113,9 +113,7 @@ class BatchedKeyUses:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
         await self._try_flush()
 
     def note(self, key_id: str, at: datetime) -> None:

@@ -29,6 +29,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from services.auth import tables
 from services.auth.ports import AccessToken
 from services.auth.usecases.signing_keys import PublishedKey
+from services.common import background
 from services.common.clock import Clock
 from services.common.db import SqlUnitOfWork
 from services.common.ids import new_id
@@ -116,9 +117,7 @@ class KeyRing:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     def current(self) -> SigningKey:
         """The newest key that has been published long enough; of keys all too new, the oldest."""

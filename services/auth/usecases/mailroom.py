@@ -10,6 +10,7 @@ from services.auth import letters
 from services.auth.account_ports import Mailer
 from services.auth.accounts import Letter, Link, MailJob, hash_token, new_token
 from services.auth.ports import Work, WorkFactory
+from services.common import background
 from services.common.clock import Clock
 from services.common.mail import Mail, MailNotSent
 
@@ -43,9 +44,7 @@ class MailRoom:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     async def send_one(self) -> bool:
         """Send a letter that is due; False if there was none. One that cannot be sent waits longer each time."""

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from services.common import background
 from services.common.errors import DomainError
 from services.orchestrator.answering.intents import Examples, Nearest, load_examples, nearest
 from services.orchestrator.answering.passages import Passage, Sentence
@@ -108,5 +109,4 @@ async def warming(intents: IntentMemory) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await background.end(task)

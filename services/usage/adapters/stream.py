@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from protovalidate import ValidationError, Validator
 
 from deskmesh.usage.v1 import usage_service_pb2
+from services.common import background
 from services.common.outbox import stream_name
 from services.usage import mapping
 from services.usage.domain import Entry
@@ -60,9 +61,7 @@ class UsageStream:
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
 
     async def read_batch(self) -> int:
         """Record what is there and what a dead consumer left; returns how many messages were read."""

@@ -7,9 +7,9 @@ each; one transaction for all that wait pays for both once (docs/adr/0008).
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from typing import Generic, TypeVar
 
+from services.common import background
 from services.common.errors import DomainError
 
 I = TypeVar("I")  # noqa: E741 - an input
@@ -36,9 +36,7 @@ class Batcher(Generic[I, O]):
 
     async def __aexit__(self, *_: object) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await background.end(self._task)
         for waiting in self._waiting:
             waiting[1].cancel()
 
