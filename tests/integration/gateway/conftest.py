@@ -42,10 +42,16 @@ async def door(stack: TestStack) -> AsyncIterator[Door]:
     ground = Ground.make(folder)
     run, pki = ground.topology.run, ground.topology.pki
     sockets = {"ops_socket": run / "auth.ops.sock", "jwks_socket": run / "auth.ops.sock"}
-    cheap = {"secrets_folder": folder / "secrets", "password_memory_kib": 64, "password_passes": 1}
+    # Cheap passwords, and no limit that tests signing up from the same place fill together.
+    eased = {
+        "secrets_folder": folder / "secrets",
+        "password_memory_kib": 64,
+        "password_passes": 1,
+        "sign_ups_per_hour": 100_000,
+    }
     async with AsyncExitStack() as whole:
         service = await whole.enter_async_context(
-            stack.service("auth", AuthSettings, wire, **_identity(pki / "auth"), **sockets, **cheap)
+            stack.service("auth", AuthSettings, wire, **_identity(pki / "auth"), **sockets, **eased)
         )
         settings = stack.settings(
             "gateway",

@@ -84,10 +84,16 @@ class House:
 @pytest_asyncio.fixture(scope="module")
 async def house(stack: TestStack) -> AsyncIterator[House]:
     jwks = stack.folder / "tickets-house.sock"
-    cheap = {"secrets_folder": stack.folder / "secrets", "password_memory_kib": 64, "password_passes": 1}
+    # Cheap passwords, and no limit that tests signing up from the same place fill together.
+    eased = {
+        "secrets_folder": stack.folder / "secrets",
+        "password_memory_kib": 64,
+        "password_passes": 1,
+        "sign_ups_per_hour": 100_000,
+    }
     async with AsyncExitStack() as running:
         auth = await running.enter_async_context(
-            stack.service("auth", AuthSettings, wire_auth, ops_socket=jwks, jwks_socket=jwks, **cheap)
+            stack.service("auth", AuthSettings, wire_auth, ops_socket=jwks, jwks_socket=jwks, **eased)
         )
         sessions = await running.enter_async_context(
             stack.service("sessions", SessionsSettings, wire_sessions, inference_address=NO_INFERENCE, jwks_socket=jwks)
