@@ -47,6 +47,9 @@ class Postgres:
             "max_connections": "100",
             "shared_buffers": "128MB",
             "log_line_prefix": "%m [%p] %q%u ",
+            # What failed, but neither the statement nor the row: rows hold what customers wrote.
+            "log_error_verbosity": "terse",
+            "log_min_error_statement": "panic",
         }
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return (str(program("postgres")), "-D", str(self.data), *settings)
