@@ -43,7 +43,9 @@ class SqlInvitations:
         await self._session.execute(statement.on_conflict_do_update(index_elements=["id"], set_=values))
 
     async def get(self, invitation_id: str) -> Invitation:
-        row = (await self._session.execute(select(invitations).where(invitations.c.id == invitation_id))).first()
+        # Held until the transaction ends: the mail room and a withdrawal must not undo each other.
+        statement = select(invitations).where(invitations.c.id == invitation_id).with_for_update()
+        row = (await self._session.execute(statement)).first()
         if row is None:
             raise InvitationNotFound(resource_name=invitation_id)
         return _invitation(row)
