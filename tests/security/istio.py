@@ -19,7 +19,7 @@ CLOCK_SKEW_SECONDS = 60.0
 ROOT_NAMESPACE = "istio-system"
 
 
-class Unknown(NotImplementedError):
+class Unknown(Exception):
     """The manifests use something that is not evaluated here."""
 
 
