@@ -1,6 +1,7 @@
 """Asking the assistant and following a conversation."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from deskmesh_client.errors import DeskmeshError
 from deskmesh_client.interceptors import ATTEMPTS, RENEWABLE, backoff_seconds
 
 RESUMABLE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)
+# A watcher waits out the restart of a service, not an outage: its user should hear of that.
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +93,18 @@ def _frame(response: orchestrator_service_pb2.RunTurnResponse) -> Frame | None:
 
 
 async def watch(
-    stub: "conversation_service_pb2_grpc.ConversationServiceAsyncStub", conversation_id: str, from_offset: int = 0
+    stub: "conversation_service_pb2_grpc.ConversationServiceAsyncStub",
+    conversation_id: str,
+    from_offset: int = 0,
+    *,
+    patience_seconds: float = PATIENCE_SECONDS,
 ) -> AsyncIterator[ConversationEvent]:
     """Yield the events after `from_offset` for ever, or until the conversation is closed: each once, in order.
 
     A broken or cut stream is resumed after the last event that was yielded, also when the access token that opened it
-    has ended. Raises DeskmeshError on anything else.
+    has ended. Raises DeskmeshError on anything else, and when it could not be resumed for `patience_seconds`.
     """
-    offset, failures = from_offset, 0
+    offset, failures, first_failure = from_offset, 0, 0.0
     while True:
         request = conversation_service_pb2.WatchRequest(conversation_id=conversation_id, from_offset=offset)
         try:
@@ -110,6 +117,10 @@ async def watch(
                     return
         except DeskmeshError as error:
             failures += 1
-            if (error.code not in RESUMABLE and error.reason not in RENEWABLE) or failures > ATTEMPTS:
+            if failures == 1:
+                first_failure = time.monotonic()
+            waited_out = error.code in RESUMABLE and time.monotonic() - first_failure < patience_seconds
+            renewable = error.reason in RENEWABLE and failures <= ATTEMPTS
+            if not (waited_out or renewable):
                 raise
             await asyncio.sleep(backoff_seconds(failures, error))

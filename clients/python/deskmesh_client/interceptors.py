@@ -15,6 +15,7 @@ from deskmesh_client.errors import DeskmeshError, from_rpc_error
 DEFAULT_TIMEOUT_SECONDS = 30.0
 ATTEMPTS = 4
 FIRST_BACKOFF_SECONDS = 0.1
+LONGEST_BACKOFF_SECONDS = 5.0
 TRACEPARENT = "traceparent"
 TRANSIENT = (grpc.StatusCode.UNAVAILABLE,)
 # Another token may hold: it is renewed and the call made once more.
@@ -35,10 +36,11 @@ def trace_id_of(details: ClientCallDetails) -> str:
 
 
 def backoff_seconds(attempt: int, error: DeskmeshError) -> float:
-    """Wait before attempt `attempt` + 1: what the service asked for, or full jitter over a doubling span."""
+    """Wait before attempt `attempt` + 1: what the service asked for, or full jitter over a span doubling up to 5 s."""
     if error.retry_after_seconds is not None:
         return error.retry_after_seconds
-    return random.uniform(0, FIRST_BACKOFF_SECONDS * 2**attempt)  # noqa: S311 (spreads load, guards nothing)
+    span = min(LONGEST_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2**attempt)
+    return random.uniform(0, span)  # noqa: S311 (spreads load, guards nothing)
 
 
 class Caller:

@@ -202,6 +202,27 @@ async def test_a_watch_goes_on_after_the_last_event_it_saw() -> None:
     assert [request.from_offset for request, _ in scripted.calls] == [0, 3, 5]
 
 
+async def test_a_watch_waits_out_a_restart_but_not_an_outage() -> None:
+    async def down(_request: Any, context: Any) -> AsyncIterator[Any]:
+        await fail(context, grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", 0.01)
+        yield
+
+    async def ended(_request: Any, _context: Any) -> AsyncIterator[Any]:
+        yield conversation_service_pb2.WatchResponse(event=ConversationEvent(offset=1))
+        yield conversation_service_pb2.WatchResponse(ended=conversation_service_pb2.WatchEnded(last_offset=1))
+
+    scripted = Scripted()
+    scripted.steps = [*[down] * 30, ended]
+    async with channel_to(scripted) as channel:
+        stub = conversation_service_pb2_grpc.ConversationServiceStub(channel)
+        assert [event.offset async for event in conversations.watch(stub, "cnv")] == [1]
+
+        scripted.steps = [down] * 1_000
+        with pytest.raises(errors.Unavailable):
+            await anext(conversations.watch(stub, "cnv", patience_seconds=0.1))
+    assert scripted.steps, "it gave up before they were used up"
+
+
 async def test_a_watch_outlives_the_token_that_opened_it() -> None:
     def events(*offsets: int, ended: bool) -> Callable[[Any, Any], AsyncIterator[Any]]:
         async def step(_request: Any, context: Any) -> AsyncIterator[Any]:
