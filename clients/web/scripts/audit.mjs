@@ -121,7 +121,7 @@ async function walkAsAgent(browser, { width, height }, theme) {
   const tickets = page.getByRole("region", { name: "Tickets" }).getByRole("link");
   if (await tickets.count()) {
     await tickets.first().click();
-    await page.getByRole("heading", { level: 2 }).first().waitFor();
+    await page.locator("[data-desk]").getByRole("heading").first().waitFor();
     await page.waitForTimeout(1_000);
     await violations(page, where("ticket"), found);
   }
