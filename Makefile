@@ -82,7 +82,7 @@ test-e2e: setup ## Tests of the whole running stack, with a browser
 	pytest tests/e2e tests/chaos
 
 test: setup .tools/kubectl test-web ## Every test
-	pytest --cov --cov-report=term --cov-fail-under=85
+	pytest --cov --cov-report=term --cov-fail-under=85 --durations=40
 
 bench: setup ## Measure the targets; results in benchmarks/results
 	python -m benchmarks
