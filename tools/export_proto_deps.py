@@ -19,7 +19,13 @@ from google.protobuf.message import Message
 from grpc_tools import protoc
 
 OUT = pathlib.Path("third_party/proto")
-GOOGLE_FILES = ("google/rpc/error_details.proto", "google/rpc/status.proto", "google/rpc/code.proto")
+GOOGLE_FILES = (
+    "google/api/annotations.proto",
+    "google/api/http.proto",
+    "google/rpc/code.proto",
+    "google/rpc/error_details.proto",
+    "google/rpc/status.proto",
+)
 # Imported for their side effect: the descriptor pool must know what validate.proto imports.
 WELL_KNOWN = (duration_pb2, field_mask_pb2, timestamp_pb2)
 
