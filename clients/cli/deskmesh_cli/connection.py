@@ -4,18 +4,21 @@ import asyncio
 import hashlib
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from pydantic import BaseModel, TypeAdapter
 
+from deskmesh.auth.v1 import account_service_pb2
 from deskmesh_client import Client, DeskmeshError, FileSession
-from deskmesh_client.errors import SecondFactorRequired
+from deskmesh_client.errors import SecondFactorRequired, StepUpRequired
 from laptop.settings import StackSettings
+
+T = TypeVar("T")
 
 
 class SignIn(BaseModel):
@@ -86,6 +89,20 @@ async def connected(person: Person) -> AsyncIterator[Client]:
             except SecondFactorRequired as challenge:
                 await client.complete_sign_in(challenge.challenge_token, ask_code())
         yield client
+
+
+async def confirmed(client: Client, person: Person, call: Callable[[Client], Awaitable[T]]) -> T:
+    """What the call answers; where it wants a fresh proof of who is there, it is made once more after that.
+
+    Raises NoSignIn when a code is needed and nobody is there to type it.
+    """
+    try:
+        return await call(client)
+    except StepUpRequired:
+        sign_in, _ = sign_in_of(person, StackSettings().paths.secrets)
+        found = await client.accounts.GetAccount(account_service_pb2.GetAccountRequest())
+        await client.step_up(sign_in.password, ask_code() if found.totp_enabled else "")
+        return await call(client)
 
 
 def ask_code() -> str:

@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.console import Console
 from rich.table import Table
 
-from deskmesh_cli.connection import Person, connected, print_json, run
+from deskmesh_cli.connection import Person, confirmed, connected, print_json, run
 from deskmesh_cli.console import out
 from deskmesh_client import Client
 
@@ -57,11 +57,14 @@ def ask(
     *,
     as_json: bool,
 ) -> None:
-    """Call as a person, and show the answer to people or print it as JSON."""
+    """Call as a person, and show the answer to people or print it as JSON.
+
+    What wants a fresh proof of who is there gets one, with a code asked for if the person has a second factor.
+    """
 
     async def work() -> int:
         async with connected(person) as client:
-            answer = await call(client)
+            answer = await confirmed(client, person, call)
         if as_json:
             print_json(data(answer))
         else:

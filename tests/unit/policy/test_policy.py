@@ -39,6 +39,17 @@ def test_nobody_gets_in_without_a_token_but_to_prove_a_secret() -> None:
     assert "/deskmesh.auth.v1.AuthService/SignIn" in {rule.method for rule in anonymous}
 
 
+def test_what_gives_somebody_more_rights_wants_a_fresh_proof() -> None:
+    raising = {
+        "OrganizationService": {"AddMember", "SetMemberRoles"},
+        "InvitationService": {"CreateInvitation"},
+        "RoleService": {"UpdateRole"},
+        "ApiKeyService": {"CreateApiKey", "RotateApiKey"},
+    }
+    wanted = {f"/deskmesh.auth.v1.{service}/{name}" for service, names in raising.items() for name in names}
+    assert {rule.method for rule in TABLE.values() if rule.step_up and rule.permission} == wanted
+
+
 def test_an_rpc_without_the_option_is_refused() -> None:
     method = _method(None)
     with pytest.raises(MissingRule, match="Call has no"):

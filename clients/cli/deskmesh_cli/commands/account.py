@@ -7,11 +7,9 @@ import typer
 
 from deskmesh.auth.v1 import account_service_pb2, mfa_service_pb2
 from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
-from deskmesh_cli.connection import Person, ask_code, connected, print_json, run, sign_in_of
+from deskmesh_cli.connection import Person, ask_code, confirmed, connected, print_json, run
 from deskmesh_cli.console import fail, out
 from deskmesh_client import Client
-from deskmesh_client.errors import StepUpRequired
-from laptop.settings import StackSettings
 
 Told = tuple[str, dict[str, object]]
 
@@ -34,13 +32,7 @@ def account(
 
     async def work() -> int:
         async with connected(person) as client:
-            try:
-                text, data = await ACTIONS[action](client)
-            except StepUpRequired:
-                sign_in, _ = sign_in_of(person, StackSettings().paths.secrets)
-                found = await client.accounts.GetAccount(account_service_pb2.GetAccountRequest())
-                await client.step_up(sign_in.password, ask_code() if found.totp_enabled else "")
-                text, data = await ACTIONS[action](client)
+            text, data = await confirmed(client, person, ACTIONS[action])
         if as_json:
             print_json(data)
         else:
