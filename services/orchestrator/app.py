@@ -46,6 +46,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) 
         embedder=embedder,
         models=ModelsClient(inference),
         memory=PassageMemory(embedder),
+        turn_seconds=settings.turn_seconds,
+        maximum_cost=settings.maximum_call_cost,
     )
     intents = IntentMemory(embedder)
     await stack.enter_async_context(warming(intents))

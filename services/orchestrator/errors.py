@@ -61,6 +61,13 @@ class ModelUnavailable(Unavailable):
     message = "The assistant's model is not ready; try again in a moment."
 
 
+class ModelNotFound(Unavailable):
+    """No model can do what is asked, at that length and cost; a turn does without."""
+
+    reason = "MODEL_NOT_FOUND"
+    message = "No model of the assistant can do that."
+
+
 class ConversationNotFound(NotFound):
     """There is none, or it is another person's or tenant's."""
 
@@ -95,6 +102,7 @@ _BY_REASON: dict[str, type[DomainError]] = {
         TurnTimedOut,
         ModelOverloaded,
         ModelUnavailable,
+        ModelNotFound,
         ConversationNotFound,
         ConversationClosed,
         BudgetExceeded,

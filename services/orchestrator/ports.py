@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -306,8 +307,6 @@ class Route:
     model: str
     replica: str
     reason: str
-    free_wording: bool
-    decides: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,11 +336,36 @@ class Prompt:
     schema: str = ""
 
 
+class Ability(StrEnum):
+    """What a turn wants of a model."""
+
+    RANK = "rank"
+    WORD = "word"
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a call asks of its model, for the router; empty fields ask for nothing.
+
+    With a `prompt`, prompts that begin alike are sent where that beginning is in the cache. `maximum_cost` is of prompt
+    and longest answer, in the currency of the inference application's file; `within_seconds` for the whole answer.
+    """
+
+    organization_id: str = ""
+    conversation_id: str = ""
+    ability: Ability | None = None
+    prompt: Prompt | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    within_seconds: float | None = None
+    maximum_cost: float | None = None
+
+
 class Models(Protocol):
     """Language models behind the router."""
 
-    async def route(self, affinity_key: str) -> Route:
-        """Choose model and replica. Raises ModelOverloaded, ModelUnavailable."""
+    async def route(self, need: Need) -> Route:
+        """Choose model and replica. Raises ModelOverloaded, ModelUnavailable, ModelNotFound."""
 
     async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
         """How likely each target is after its context. Raises ModelOverloaded, ModelUnavailable."""

@@ -18,6 +18,9 @@ class OrchestratorSettings(ServiceSettings):
     concurrent_turns: int = Field(default=4, ge=1)
     maximum_waiting_turns: int = Field(default=64, ge=1)
     turn_seconds: float = Field(default=60.0, gt=0)
+    # Most that one call of a model may cost, prompt and longest answer, in the currency of the inference application's
+    # file: dearer models are left out. No ceiling if unset.
+    maximum_call_cost: float | None = Field(default=None, ge=0)
     # Turns an organization may begin in this process while the usage service does not answer; they are counted later.
     offline_turns: int = Field(default=50, ge=0)
     # What a turn used is told to the ledger at once; what it has not confirmed by then is sent again.

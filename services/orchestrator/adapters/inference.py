@@ -16,11 +16,12 @@ from deskmesh.inference.v1 import (
     router_service_pb2_grpc,
 )
 from services.common.errors import DomainError
+from services.orchestrator.adapters.prefixes import prefix_blocks
 from services.orchestrator.adapters.remote import translated
 from services.orchestrator.adapters.route_leases import RouteLeases
 from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import Usage
-from services.orchestrator.ports import Likelihoods, Piece, Prompt, Route
+from services.orchestrator.ports import Ability, Likelihoods, Need, Piece, Prompt, Route
 
 REPLICA = "x-deskmesh-replica"
 MODEL = "x-deskmesh-model"
@@ -30,6 +31,11 @@ SCORE_SECONDS = 30.0
 WRITE_SECONDS = 50.0
 TEXTS_A_CALL = 256
 PAIRS_A_CALL = 64
+LEAST_SECONDS = 0.001
+_ABILITIES = {
+    Ability.RANK: router_service_pb2.CAPABILITY_SCORE,
+    Ability.WORD: router_service_pb2.CAPABILITY_FREE_WORDING,
+}
 
 
 class EmbedderClient:
@@ -56,24 +62,15 @@ class ModelsClient:
         self._router = router_service_pb2_grpc.RouterServiceStub(channel)
         self._inference = inference_service_pb2_grpc.InferenceServiceStub(channel)
 
-    async def route(self, affinity_key: str) -> Route:
-        if leased := self._leases.find(affinity_key):
+    async def route(self, need: Need) -> Route:
+        # Where a prompt's beginning is cached may be elsewhere than where the conversation was.
+        leased_to = "" if need.prompt else need.conversation_id
+        if leased := self._leases.find(leased_to):
             return leased
-        request = router_service_pb2.RouteRequest(
-            capabilities=[router_service_pb2.CAPABILITY_CHAT], affinity_key=affinity_key
-        )
         with translated():
-            answered = await self._router.Route(request, timeout=ROUTE_SECONDS)
-        abilities = set(answered.model.capabilities)
-        structured = router_service_pb2.CAPABILITY_STRUCTURED_OUTPUT in abilities
-        route = Route(
-            model=answered.model.name,
-            replica=answered.replica,
-            reason=answered.reason,
-            free_wording=router_service_pb2.CAPABILITY_FREE_WORDING in abilities,
-            decides=structured and router_service_pb2.CAPABILITY_DECIDE in abilities,
-        )
-        self._leases.keep(affinity_key, route, answered.lease.ToMilliseconds() / 1000)
+            answered = await self._router.Route(_route_request(need), timeout=ROUTE_SECONDS)
+        route = Route(model=answered.model.name, replica=answered.replica, reason=answered.reason)
+        self._leases.keep(leased_to, route, answered.lease.ToMilliseconds() / 1000)
         return route
 
     async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
@@ -124,6 +121,24 @@ class ModelsClient:
         except DomainError:
             self._leases.drop(route)
             raise
+
+
+def _route_request(need: Need) -> router_service_pb2.RouteRequest:
+    request = router_service_pb2.RouteRequest(
+        capabilities=[router_service_pb2.CAPABILITY_CHAT],
+        affinity_key=need.conversation_id,
+        tenant=need.organization_id,
+        prompt_tokens=need.prompt_tokens,
+        completion_tokens=need.completion_tokens,
+        max_cost=need.maximum_cost,
+    )
+    if need.ability is not None:
+        request.capabilities.append(_ABILITIES[need.ability])
+    if need.prompt is not None:
+        request.prefix_blocks.extend(prefix_blocks((need.prompt.system, need.prompt.user)))
+    if need.within_seconds is not None:
+        request.within.FromMilliseconds(round(max(need.within_seconds, LEAST_SECONDS) * 1000))
+    return request
 
 
 def _to(route: Route) -> tuple[tuple[str, str], ...]:

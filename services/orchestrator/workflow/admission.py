@@ -8,7 +8,7 @@ from services.orchestrator.answering.decision import understand
 from services.orchestrator.answering.intents import reply_of
 from services.orchestrator.domain import ProposalReply
 from services.orchestrator.errors import ModelOverloaded
-from services.orchestrator.ports import Embedder, Models
+from services.orchestrator.ports import Embedder, Models, Need
 from services.orchestrator.workflow.memory import IntentMemory
 
 # An inference application that does not say how it is by then is not waited for; the turn finds out.
@@ -37,7 +37,7 @@ class Admission:
         try:
             async with asyncio.timeout(ASK_SECONDS):
                 # Of no conversation, so that no earlier decision of the router stands in for its word.
-                await self._models.route("")
+                await self._models.route(Need())
         except ModelOverloaded as error:
             busy = error
         except (DomainError, TimeoutError):

@@ -20,21 +20,8 @@ from services.orchestrator.workflow.services import Services
 
 # Each costs the model about 50 tokens; docs/adr/0004 has what more of them bring.
 SENTENCES_ASKED = 12
+SENTENCE_TOKENS = 50
 SCORE_SECONDS = 12.0
-
-
-async def choose_model(conversation_id: str, services: Services, record: Recorder) -> Route | None:
-    """The model of this turn; None when none is ready, so that the turn does without. Raises ModelOverloaded."""
-    async with record.step("route") as notes:
-        try:
-            route = await services.models.route(conversation_id)
-        except Unavailable as error:
-            notes.error_reason = error.reason
-            return None
-        notes.model = route.model
-        notes.details["reason"] = route.reason
-        notes.details["replica"] = route.replica
-        return route
 
 
 async def rank_sentences(

@@ -16,3 +16,7 @@ class Services:
     embedder: Embedder
     models: Models
     memory: PassageMemory
+    # Within which a turn must end, and the most that one call of a model may cost, in the inference application's
+    # currency; None for no ceiling.
+    turn_seconds: float
+    maximum_cost: float | None = None

@@ -11,16 +11,17 @@ from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.wording import Markers, Piece
 from services.orchestrator.domain import Decision, Outcome, Proposal, ProposalState, Turn
 from services.orchestrator.errors import BudgetExceeded, DependencyUnavailable, TurnLost
-from services.orchestrator.ports import Route, WorkFor
+from services.orchestrator.ports import Prompt, Route, WorkFor
 from services.orchestrator.workflow.act import carry_out, decline, hand_off, offer
+from services.orchestrator.workflow.choose import choose_ranker, choose_writer
 from services.orchestrator.workflow.gather import Background, Reading, abandon, load_background, read, retrieve
 from services.orchestrator.workflow.memory import IntentMemory
-from services.orchestrator.workflow.rank import choose_model, rank_sentences
+from services.orchestrator.workflow.rank import rank_sentences
 from services.orchestrator.workflow.record import Recorder
 from services.orchestrator.workflow.services import Services
 from services.orchestrator.workflow.spending import TurnSpending
 from services.orchestrator.workflow.tell import Teller, citation_of
-from services.orchestrator.workflow.word import quote, write
+from services.orchestrator.workflow.word import prompt_for, quote, write
 
 # A turn is taken up again once.
 ATTEMPTS = 2
@@ -164,7 +165,7 @@ class _Try:
         return clarify(passages) if action is Action.CLARIFY else await self._answer(reading, background, passages)
 
     async def _answer(self, reading: Reading, background: Background, passages: list[Passage]) -> Outcome:
-        route = await choose_model(self._turn.conversation_id, self._services, self._record)
+        route = await choose_ranker(self._turn, reading.question, self._services, self._record)
         if route is not None and not await self._may_spend(route.model):
             return offer(self._turn, background, texts.OFFER_BUDGET)
         candidates = await rank_sentences(reading, passages, route, self._services, self._record)
@@ -211,13 +212,14 @@ class _Try:
         self, question: str, candidates: list[Candidate], route: Route | None, background: Background
     ) -> Outcome:
         markers = Markers()
-        if route is not None and route.free_wording:
+        prompt = prompt_for(question, candidates)
+        writer = await self._writer(prompt, route)
+        if writer is not None:
+            self.model = writer.model
             if not await self._begin_streaming():
                 raise TurnLost
             self.told = True
-            async for piece in write(
-                question, candidates, markers, route, self._services, self._record, self._spending
-            ):
+            async for piece in write(prompt, candidates, markers, writer, self._services, self._record, self._spending):
                 self.pieces.append(piece)
                 await self._teller.piece(piece)
             if self._spending.cut_off:
@@ -225,6 +227,13 @@ class _Try:
         else:
             self.pieces = [piece async for piece in quote(candidates, markers, self._record)]
         return self._said(Decision.ANSWER)
+
+    async def _writer(self, prompt: Prompt, ranker: Route | None) -> Route | None:
+        """The model that may word the answer, if there is one and the budgets let it."""
+        writer = await choose_writer(self._turn, prompt, self._services, self._record)
+        if writer is None or (ranker is not None and ranker.model == writer.model):
+            return writer
+        return writer if await self._may_spend(writer.model) else None
 
     def _said(self, decision: Decision) -> Outcome:
         return Outcome(

@@ -41,7 +41,7 @@ from deskmesh.usage.v1 import (
 from services.common.context import caller
 from services.common.errors import DomainError
 from services.common.server import Platform, ServicerRegistration
-from services.orchestrator.errors import ConversationClosed, ConversationNotFound
+from services.orchestrator.errors import ConversationClosed, ConversationNotFound, ModelNotFound
 
 MODEL = "double"
 DIMENSION = 384
@@ -276,6 +276,7 @@ class InferenceDouble(
         self.faults = Faults()
         self.capabilities = [router_service_pb2.CAPABILITY_CHAT]
         self.writes: list[str] = []
+        self.routed: list[router_service_pb2.RouteRequest] = []
         self.headers: list[dict[str, str]] = []
         self.prompts: list[str] = []
 
@@ -285,8 +286,12 @@ class InferenceDouble(
         return embedding_service_pb2.EmbedResponse(embeddings=vectors, model="words", dimension=DIMENSION)
 
     async def Route(self, request: Any, context: Any) -> Any:
+        self.routed.append(request)
         await self.faults.meet("Route")
-        profile = router_service_pb2.ModelProfile(name=MODEL, capabilities=self.capabilities, context_length=2048)
+        abilities = [*self.capabilities, router_service_pb2.CAPABILITY_SCORE]
+        if not set(request.capabilities) <= set(abilities):
+            raise ModelNotFound
+        profile = router_service_pb2.ModelProfile(name=MODEL, capabilities=abilities, context_length=2048)
         return router_service_pb2.RouteResponse(model=profile, replica="127.0.0.1:40502", reason="only one")
 
     async def Score(self, request: Any, context: Any) -> Any:

@@ -42,3 +42,32 @@ async def test_a_drifting_sentence_is_replaced_by_a_quotation(desk: Desk) -> Non
     assert "Standard delivery costs £3.95 per order. [1]" in turn.answer
     (step,) = [step for step in turn.steps if step.name == "word"]
     assert step.details["drifted"] == "true"
+
+
+async def test_the_router_is_told_what_it_can_use(desk: Desk) -> None:
+    desk.doubles.inference.writes = ["Standard delivery costs £3.95."]
+    await desk.ask(QUESTION)
+    room, ranking, wording = desk.doubles.inference.routed
+    assert room.tenant == ""
+    score, free = router_service_pb2.CAPABILITY_SCORE, router_service_pb2.CAPABILITY_FREE_WORDING
+    for asked, ability in ((ranking, score), (wording, free)):
+        assert ability in asked.capabilities
+        assert (asked.tenant, asked.affinity_key) == (desk.organization_id, desk.conversation_id)
+        assert asked.prompt_tokens > 0
+        assert 0 < asked.within.ToMilliseconds() <= 60_000
+        assert not asked.HasField("max_cost")
+    assert (ranking.completion_tokens, wording.completion_tokens) == (1, 200)
+    assert not ranking.prefix_blocks
+    await desk.ask(QUESTION)
+    again = desk.doubles.inference.routed[-1]
+    assert len(wording.prefix_blocks) > 1
+    assert again.prefix_blocks == wording.prefix_blocks
+
+
+async def test_without_a_model_that_words_freely_the_sentences_are_quoted(desk: Desk) -> None:
+    desk.doubles.inference.capabilities = [router_service_pb2.CAPABILITY_CHAT]
+    turn = await desk.ask(QUESTION)
+    assert "Standard delivery costs £3.95 per order. [1]" in turn.answer
+    (step,) = [step for step in turn.steps if step.name == "route_wording"]
+    assert step.error_reason == "MODEL_NOT_FOUND"
+    assert not desk.doubles.inference.prompts

@@ -5,7 +5,7 @@ from services.orchestrator.ports import Route
 
 
 def route(replica: str) -> Route:
-    return Route(model="small", replica=replica, reason="", free_wording=False, decides=False)
+    return Route(model="small", replica=replica, reason="")
 
 
 def test_a_lease_holds_for_its_conversation_until_it_ends() -> None:
