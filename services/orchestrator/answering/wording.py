@@ -7,8 +7,9 @@ from services.orchestrator.answering.grounding import is_quoted
 from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Candidate
 
-# Two sentences are quoted when the better one leads by less, see docs/adr/0004.
-CLEAR_LEAD = 0.4
+# A further sentence is quoted when the best one leads it by less, see docs/adr/0004.
+CLEAR_LEAD = 0.8
+SENTENCES_QUOTED = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,15 @@ class Piece:
 
 
 def quotation(candidates: Sequence[Candidate], clear_lead: float = CLEAR_LEAD) -> list[Part]:
-    """The sentence of the best passage that answers, or its best two, in their order, when neither leads clearly.
+    """The sentence of the best passage that answers, with up to two more that it does not clearly lead, in their order.
 
     What is not verbatim in its passage is left out. Empty when there is no candidate.
     """
     if not candidates:
         return []
     best = candidates[0]
-    chosen = [best.sentences[0]]
-    if len(best.sentences) > 1 and best.sentences[0].score - best.sentences[1].score < clear_lead:
-        chosen.append(best.sentences[1])
+    first, *others = best.sentences[:SENTENCES_QUOTED]
+    chosen = [first, *(one for one in others if first.score - one.score < clear_lead)]
     chosen.sort(key=lambda one: one.sentence.position)
     return [
         Part(one.sentence.text, best.passage) for one in chosen if is_quoted(one.sentence.text, [best.passage.text])

@@ -108,7 +108,7 @@ def test_evidence_is_of_the_best_candidate() -> None:
     assert evidence("Who invented standard tents?", [replace(candidates[0], coverage=0.3)]) <= 0.5
 
 
-def test_one_sentence_when_it_leads_clearly_and_two_in_their_order_otherwise() -> None:
+def test_one_sentence_when_it_leads_clearly_and_more_in_their_order_otherwise() -> None:
     candidates = ranked()
     assert [part.text for part in quotation(candidates, clear_lead=0.0)] == ["Standard delivery costs £3.95."]
     assert [part.text for part in quotation(candidates, clear_lead=9.0)] == [
@@ -116,6 +116,23 @@ def test_one_sentence_when_it_leads_clearly_and_two_in_their_order_otherwise() -
         "Standard delivery costs £3.95.",
     ]
     assert quotation([]) == []
+
+
+def test_at_most_three_sentences_and_none_that_is_far_behind() -> None:
+    best = ranked()[0]
+    four = passage("psg_3", "It is blue. It is light. It is warm. It is new.")
+    scores = (0.9, 1.0, 0.5, 0.8)
+    scored = [
+        replace(best.sentences[0], sentence=one, score=score)
+        for one, score in zip(split_passage(four), scores, strict=True)
+    ]
+    candidate = replace(best, passage=four, sentences=tuple(sorted(scored, key=lambda one: -one.score)))
+    assert [part.text for part in quotation([candidate], clear_lead=9.0)] == [
+        "It is blue.",
+        "It is light.",
+        "It is new.",
+    ]
+    assert [part.text for part in quotation([candidate], clear_lead=0.15)] == ["It is blue.", "It is light."]
 
 
 def test_what_is_not_verbatim_is_left_out() -> None:
