@@ -36,6 +36,11 @@ class Caller:
         """True when an API key was exchanged for the token: it opens what its scopes name, and nothing personal."""
         return self.session_id.startswith(API_KEY_ID)
 
+    @property
+    def key_id(self) -> str:
+        """The API key that was exchanged for the token; empty when none was."""
+        return self.session_id if self.by_key else ""
+
     def may(self, permission: str) -> bool:
         """True when the person holds the permission without being narrowed to what is their own."""
         return permission in self.permissions

@@ -49,11 +49,12 @@ class ProposalState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """The customer a turn acts for."""
+    """The customer a turn acts for, and the API key by which a program spoke for them; empty without one."""
 
     organization_id: str
     user_id: str
     roles: tuple[str, ...]
+    key_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,7 @@ class UsageLine:
     id: str
     occurred_at: datetime
     user_id: str
+    key_id: str
     conversation_id: str
     ticket_id: str
     turn_id: str

@@ -33,6 +33,7 @@ turns = Table(
     Column("conversation_id", String, nullable=False),
     Column("customer_id", String, nullable=False),
     Column("customer_roles", ARRAY(String), nullable=False),
+    Column("key_id", String, nullable=False, server_default=""),
     Column("message_id", String, nullable=False),
     Column("message_offset", BigInteger, nullable=False),
     Column("text", Text, nullable=False),

@@ -137,7 +137,7 @@ class TurnService:
         return Turn(
             id=turn_id_of(command),
             conversation_id=command.conversation_id,
-            customer=Person(caller.organization_id, caller.user_id, caller.roles),
+            customer=Person(caller.organization_id, caller.user_id, caller.roles, caller.key_id),
             text=command.text,
             state=TurnState.QUEUED,
             created_at=self._clock(),

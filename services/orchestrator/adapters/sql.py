@@ -50,6 +50,7 @@ class SqlTurns:
             "conversation_id": turn.conversation_id,
             "customer_id": turn.customer.user_id,
             "customer_roles": list(turn.customer.roles),
+            "key_id": turn.customer.key_id,
             "message_id": turn.message_id,
             "message_offset": turn.message_offset,
             "text": turn.text,
@@ -292,7 +293,7 @@ def turn_of(row: Row[Any], steps: tuple[Step, ...], proposal: Proposal | None) -
     return Turn(
         id=row.id,
         conversation_id=row.conversation_id,
-        customer=Person(row.organization_id, row.customer_id, tuple(row.customer_roles)),
+        customer=Person(row.organization_id, row.customer_id, tuple(row.customer_roles), row.key_id),
         text=row.text,
         state=TurnState(row.state),
         created_at=row.created_at,

@@ -206,6 +206,7 @@ class TurnSpending:
                 id=f"{turn.id}:{turn.attempt}:{number}",
                 occurred_at=turn.created_at + timedelta(seconds=step.started_after + step.elapsed),
                 user_id=customer.user_id,
+                key_id=customer.key_id,
                 conversation_id=turn.conversation_id,
                 ticket_id=turn.ticket_id,
                 turn_id=turn.id,

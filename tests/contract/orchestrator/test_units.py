@@ -82,7 +82,7 @@ def new_turn(organization_id: str, **changes: object) -> Turn:
     turn = Turn(
         id=new_id("trn"),
         conversation_id=new_id("cnv"),
-        customer=Person(organization_id, "usr_1", ("customer",)),
+        customer=Person(organization_id, "usr_1", ("customer",), "key_1"),
         text="How long?",
         state=TurnState.QUEUED,
         created_at=NOW,
@@ -270,6 +270,7 @@ def report_of(organization_id: str, number: int) -> UsageReport:
         f"{turn_id}:1:0",
         NOW,
         "usr_1",
+        "key_1",
         "cnv_1",
         "tkt_1",
         turn_id,

@@ -70,12 +70,15 @@ class Office:
     def _admin(self) -> Any:
         return self.usage.person(self.desk.organization_id, new_id("usr"), "admin")
 
-    async def budget(self, limit: int) -> budget_pb2.Budget:
-        """A budget of the organization."""
+    async def budget(
+        self, limit: int, scope: Any = budget_pb2.BUDGET_SCOPE_ORGANIZATION, subject: str = ""
+    ) -> budget_pb2.Budget:
+        """A budget, of the organization unless it says otherwise."""
         stub = budget_service_pb2_grpc.BudgetServiceStub(self.usage.channel("edge"))
         request = budget_service_pb2.CreateBudgetRequest(
             request_id=new_id("req"),
-            scope=budget_pb2.BUDGET_SCOPE_ORGANIZATION,
+            scope=scope,
+            subject=subject,
             period=budget_pb2.BUDGET_PERIOD_ALL,
             limit_micros=limit,
         )
@@ -163,6 +166,25 @@ async def test_a_turn_is_spent_in_its_budget(office: Office) -> None:
     turn = await office.desk.ask(QUESTION)
     assert step(turn, "budget").details["grounds"] == "reserved"
     assert await office.settled(budget) == turn.usage.prompt_tokens
+    await _spent_by_a_key(office)
+
+
+async def _spent_by_a_key(office: Office) -> None:
+    """A program that speaks for the customer spends in the budgets of its key and of the person."""
+    desk, key_id = office.desk, new_id("key")
+    of_key = await office.budget(10_000, budget_pb2.BUDGET_SCOPE_KEY, key_id)
+    of_user = await office.budget(10_000, budget_pb2.BUDGET_SCOPE_USER, desk.user_id)
+    before = await office.settled(of_user)
+    token = desk.service.stack.tokens.token(
+        organization_id=desk.organization_id, user_id=desk.user_id, roles=("customer",), sid=key_id
+    )
+    desk.person = (("authorization", f"Bearer {token}"),)
+    turn = await desk.ask(QUESTION)
+    assert await office.settled(of_key) == turn.usage.prompt_tokens > 0
+    assert await office.settled(of_user) == before + turn.usage.prompt_tokens
+    assert {line.key_id for line in await office.lines() if line.turn_id == turn.id} == {key_id}
+    last = await office.budget(0, budget_pb2.BUDGET_SCOPE_KEY, new_id("key"))
+    assert step(await desk.ask(QUESTION), "budget").details["grounds"] == "reserved", f"{last.id} is of another key"
 
 
 async def test_without_budget_a_ticket_is_offered_and_the_record_says_why(office: Office) -> None:

@@ -163,7 +163,18 @@ class Killable:
 def report(organization_id: str, number: int) -> UsageReport:
     turn_id = f"trn_{number:04}_{organization_id}"
     line = UsageLine(
-        f"{turn_id}:1:0", datetime.now(UTC), "usr_1", "cnv_1", "", turn_id, "score", "any", Usage(1_000_000), 0.1, ""
+        f"{turn_id}:1:0",
+        datetime.now(UTC),
+        "usr_1",
+        "",
+        "cnv_1",
+        "",
+        turn_id,
+        "score",
+        "any",
+        Usage(1_000_000),
+        0.1,
+        "",
     )
     return UsageReport(f"{turn_id}:1", organization_id, "usr_1", (line,))
 
