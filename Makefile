@@ -37,6 +37,7 @@ clients/web/dist/index.html: gen/.generated $(WEB_SOURCES)
 
 gen: gen/.generated ## Generate stubs, manifests and the policy page from the protos
 	@python -m mesh.policy.generate
+	@python -m mesh.kuberay.generate
 
 # What checks the manifests for a cluster; only tests need it.
 .tools/kubectl: tools/kubernetes/package-lock.json tools/kubernetes/unpack.py
@@ -58,6 +59,7 @@ lint: setup ## Lint Python, protos and TypeScript; check the contracts against m
 	tools/check_breaking.sh
 	python -m mesh.policy.check
 	python -m mesh.policy.generate --check
+	python -m mesh.kuberay.generate --check
 	cd clients/web && npm run --silent lint
 
 typecheck: setup ## Check types of Python and TypeScript

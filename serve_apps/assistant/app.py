@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray import serve
-from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.deployment import Application
 
 from serve_apps.assistant.autoscaling import QueueDepthPolicy
@@ -23,6 +22,7 @@ from serve_apps.assistant.loopback import HOST
 from serve_apps.assistant.models import locate
 from serve_apps.assistant.placement import placement
 from serve_apps.assistant.replica import FAREWELL_SECONDS, ReplicaSettings
+from serve_apps.assistant.routing_config import RouterConfig
 
 # Three checks in a row must fail, so a dead engine is noticed within four seconds.
 HEALTH_PERIOD_SECONDS = 1.0
@@ -39,36 +39,28 @@ START = {"start": True}
 
 def build_apps(config: TargetConfig, settings: ReplicaSettings) -> Mapping[str, Application]:
     """Every application by name, not deployed. Raises FileNotFoundError when a model's files are not there."""
-    apps = {"router": _router(config, settings)}
+    apps = {"router": router(config.router, config.models, settings)}
     if config.embedder is not None:
-        apps["embedder"] = _embedder(config.embedder, settings)
-    return apps | {model.application: _language_model(model, settings) for model in config.models}
+        apps["embedder"] = embedder(config.embedder, settings)
+    return apps | {model.application: language_model(model, settings) for model in config.models}
 
 
-def _common(settings: ReplicaSettings) -> dict[str, Any]:
-    return {
-        "health_check_period_s": HEALTH_PERIOD_SECONDS,
-        "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS,
-        "graceful_shutdown_timeout_s": settings.drain_seconds + FAREWELL_SECONDS + 5,
-        "graceful_shutdown_wait_loop_s": 0.1,
-        "max_surge_percent": SURGE_PERCENT,
-    }
-
-
-def _router(config: TargetConfig, settings: ReplicaSettings) -> Application:
+def router(config: RouterConfig, models: tuple[ModelConfig, ...], settings: ReplicaSettings) -> Application:
+    """The router over these models."""
     deployment = serve.deployment(
         Router,
         name="router",
-        num_replicas=config.router.replicas,
+        num_replicas=config.replicas,
         max_ongoing_requests=UNLIMITED,
         ray_actor_options={"num_cpus": 0.1},
-        **_common(settings),
+        **rollout(settings.drain_seconds),
         user_config=START,
     )
-    return deployment.bind(config.router, config.models, settings)
+    return deployment.bind(config, models, settings)
 
 
-def _embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
+def embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
+    """The embedder. Raises FileNotFoundError."""
     threads = str(config.threads)
     deployment = serve.deployment(
         Embedder,
@@ -76,48 +68,66 @@ def _embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
         num_replicas=config.replicas,
         max_ongoing_requests=UNLIMITED,
         ray_actor_options={"num_cpus": 0.2, "runtime_env": {"env_vars": {"OMP_NUM_THREADS": threads}}},
-        **_common(settings),
+        **rollout(settings.drain_seconds),
         user_config=START,
     )
     return deployment.bind(config, locate(config.source), settings)
 
 
-def _language_model(model: ModelConfig, settings: ReplicaSettings) -> Application:
-    # Asked here already: a model that is not there should stop the start, not a replica.
-    if isinstance(model.source, CacheSource | PathSource | PackageSource):
-        locate(model.source)
-    for adapter in model.adapters:
-        locate(adapter.source, needed="adapter_config.json")
+def changeable(model: ModelConfig) -> dict[str, Any]:
+    """The options of a model's deployment whose change reaches running replicas without a restart, in plain values."""
     bounds = model.autoscaling
-    policy = AutoscalingPolicy(
-        policy_function=QueueDepthPolicy,
-        policy_kwargs={
+    policy = {
+        "policy_function": f"{QueueDepthPolicy.__module__}:{QueueDepthPolicy.__name__}",
+        "policy_kwargs": {
             "model": model.name,
             "target_running": bounds.target_running,
             "upscale_delay_seconds": bounds.upscale_delay_seconds,
             "downscale_delay_seconds": bounds.downscale_delay_seconds,
         },
-    )
+    }
+    return {
+        "autoscaling_config": {
+            "min_replicas": bounds.min_replicas,
+            "max_replicas": bounds.max_replicas,
+            "initial_replicas": bounds.min_replicas,
+            "metrics_interval_s": METRICS_SECONDS,
+            "look_back_period_s": METRICS_SECONDS * 2,
+            # Serve would let 30 s and 600 s pass after the policy's own delays.
+            "upscale_delay_s": 0.0,
+            "downscale_delay_s": 0.0,
+            "policy": policy,
+        },
+        # The real limit is the replica's own, `max_queued_requests` included.
+        "max_ongoing_requests": UNLIMITED,
+        "user_config": {"adapters": [adapter.model_dump(mode="json") for adapter in model.adapters]},
+    }
+
+
+def rollout(drain_seconds: float) -> dict[str, Any]:
+    """The options of every deployment that say how replicas are watched and replaced, in plain values."""
+    return {
+        "health_check_period_s": HEALTH_PERIOD_SECONDS,
+        "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS,
+        "graceful_shutdown_timeout_s": drain_seconds + FAREWELL_SECONDS + 5,
+        "graceful_shutdown_wait_loop_s": 0.1,
+        "max_surge_percent": SURGE_PERCENT,
+    }
+
+
+def language_model(model: ModelConfig, settings: ReplicaSettings) -> Application:
+    """A language model. Raises FileNotFoundError."""
+    # Asked here already: a model that is not there should stop the start, not a replica.
+    if isinstance(model.source, CacheSource | PathSource | PackageSource):
+        locate(model.source)
+    for adapter in model.adapters:
+        locate(adapter.source, needed="adapter_config.json")
     deployment = serve.deployment(
         LanguageModel,
         name=model.name,
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=bounds.min_replicas,
-            max_replicas=bounds.max_replicas,
-            initial_replicas=bounds.min_replicas,
-            metrics_interval_s=METRICS_SECONDS,
-            look_back_period_s=METRICS_SECONDS * 2,
-            # Serve would let 30 s and 600 s pass after the policy's own delays.
-            upscale_delay_s=0.0,
-            downscale_delay_s=0.0,
-            policy=policy,
-        ),
-        max_ongoing_requests=model.engine.max_running,
-        max_queued_requests=model.max_queued_requests,
         **placement(model, loopback=settings.host == HOST),
-        **_common(settings),
-        # A change of these alone reaches running replicas without a restart.
-        user_config={"adapters": [adapter.model_dump(mode="json") for adapter in model.adapters]},
+        **changeable(model),
+        **rollout(settings.drain_seconds),
     )
     # The replica need not be replaced when only its adapters change.
     return deployment.bind(model.model_copy(update={"adapters": ()}), settings)

@@ -12,17 +12,19 @@ import itertools
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import grpc.aio
+import ray
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from prometheus_client import Gauge
 from protovalidate import Validator
 
 from serve_apps.assistant.board import REPORT_SECONDS, Board, HeadStore, Report
+from serve_apps.assistant.engine_metrics import EngineMetrics
 from serve_apps.assistant.engines.base import EngineLoad
 from serve_apps.assistant.identity import SidecarIdentity
 from serve_apps.assistant.pace import Pace
@@ -45,7 +47,8 @@ FAREWELL_SECONDS = 1.5
 class ReplicaSettings:
     """What every replica is told.
 
-    It takes the first free port from `first_port` on, and serves its metrics on a Unix socket in `run_folder`.
+    It takes the first free port from `first_port` on, at `host` or, if that is empty, at its node's address, and serves
+    its metrics on a Unix socket in `run_folder`.
     """
 
     host: str
@@ -63,7 +66,8 @@ class ReplicaSettings:
 class ReplicaServer:
     """Serves servicers, reports the replica's load and, at the end, drains.
 
-    `capacity` is how many requests it takes at once, those that wait included.
+    `capacity` is how many requests it takes at once, those that wait included; `gauges` are further metrics, by name
+    each with its description.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class ReplicaServer:
         load: Callable[[], EngineLoad],
         pace: Pace | None = None,
         board: Board | None = None,
+        gauges: Mapping[str, tuple[str, Callable[[], float]]] | None = None,
     ) -> None:
         self._settings = settings
         self._application = application
@@ -84,6 +89,7 @@ class ReplicaServer:
         self._load = load
         self._pace = pace or Pace()
         self._board = board or Board(HeadStore())
+        self._gauges = gauges or {}
         self._stack = AsyncExitStack()
         self._sequence = itertools.count()
         self._streams = OpenStreams()
@@ -98,6 +104,7 @@ class ReplicaServer:
         tracer = self._stack.enter_context(tracing(self._application, settings))  # type: ignore[arg-type]
         metrics = ServerMetrics()
         self._measure(metrics)
+        metrics.registry.register(EngineMetrics())
         concerns = Concerns(
             tracer=tracer,
             metrics=metrics,
@@ -119,7 +126,9 @@ class ReplicaServer:
             registration.add_fn(registration.servicer, concerned)
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
-        self.address = f"{settings.host}:{self._bind(server)}"
+        concerned.refuse_unknown_methods()
+        host = settings.host or ray.util.get_node_ip_address()
+        self.address = f"{host}:{self._bind(server, host)}"
         await server.start()
         for name in ("", *concerned.service_names):
             await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
@@ -151,14 +160,14 @@ class ReplicaServer:
         await self._stack.aclose()
         logger.info("drained", extra={"address": self.address})
 
-    def _bind(self, server: grpc.aio.Server) -> int:
+    def _bind(self, server: grpc.aio.Server, host: str) -> int:
         first = self._settings.first_port
         for port in range(first, first + PORTS_TO_TRY):
             # Asked first, because gRPC writes an error to the log for each port that is taken.
-            if _is_free(self._settings.host, port):
+            if _is_free(host, port):
                 with contextlib.suppress(RuntimeError):
-                    return server.add_insecure_port(f"{self._settings.host}:{port}")
-        raise RuntimeError(f"no free port from {first} to {first + PORTS_TO_TRY - 1} on {self._settings.host}")
+                    return server.add_insecure_port(f"{host}:{port}")
+        raise RuntimeError(f"no free port from {first} to {first + PORTS_TO_TRY - 1} on {host}")
 
     def _measure(self, metrics: ServerMetrics) -> None:
         gauges = {
@@ -169,6 +178,8 @@ class ReplicaServer:
         for name, description in gauges.items():
             gauge = Gauge(f"deskmesh_engine_{name}", description, registry=metrics.registry)
             gauge.set_function(functools.partial(self._gauge, name))
+        for name, (description, read) in self._gauges.items():
+            Gauge(name, description, registry=metrics.registry).set_function(read)
 
     def _gauge(self, name: str) -> float:
         return float(asdict(self._load())[name])
