@@ -25,6 +25,11 @@ class TenantShares:
         if tenant:
             self._tokens[tenant] = self._tokens.get(tenant, 0.0) + tokens
 
+    def taken(self, tenant: str) -> float:
+        """Tokens of a tenant that are not forgotten yet."""
+        self._fade()
+        return self._tokens.get(tenant, 0.0)
+
     def is_heavy(self, tenant: str) -> bool:
         """True for one that has lately taken much more than an equal share of what all took; never for the only one."""
         self._fade()

@@ -27,6 +27,7 @@ from serve_apps.assistant.engines.base import (
 from serve_apps.assistant.routing import Candidate, Choice, Query, Rejection
 from serve_apps.assistant.scaling_log import Decision
 from serve_apps.assistant.tools import Toolbox, ToolCall, as_text
+from serve_apps.assistant.waiting_room import Place
 from services.common.errors import InvalidInput
 
 DEFAULT_MAX_TOKENS = 256
@@ -209,10 +210,21 @@ def route_response(choice: Choice) -> router_service_pb2.RouteResponse:
             candidates=[_candidate(one) for one in choice.candidates],
             model_reason=choice.model_reason,
             replica_reason=choice.candidates[0].replica_reason,
+            place=choice.place,
         ),
     )
+    if choice.place:
+        response.routing.waited.FromMilliseconds(round(choice.waited_seconds * 1000))
     response.lease.FromMilliseconds(round(choice.lease_seconds * 1000))
     return response
+
+
+def place_response(place: Place) -> router_service_pb2.RouteQueuedResponse:
+    """A place in the queue as a frame."""
+    found = router_service_pb2.Waiting(place=place.place, waiting=place.waiting)
+    if place.expected_seconds:
+        found.expected.FromMilliseconds(round(place.expected_seconds * 1000))
+    return router_service_pb2.RouteQueuedResponse(waiting=found)
 
 
 def _candidate(one: Candidate) -> routing_pb2.Candidate:

@@ -76,6 +76,8 @@ class Query:
     avoid: frozenset[str] = frozenset()
     prefix_blocks: tuple[int, ...] = ()
     known_blocks: Mapping[str, int] = field(default_factory=dict)
+    # A replica counts as full at this share of its capacity.
+    room_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,9 @@ class Choice:
     candidates: tuple[Candidate, ...]
     model_reason: str
     lease_seconds: float
+    # What it waited in the router for room, and the place in the queue at which it began; 0 for none.
+    waited_seconds: float = 0.0
+    place: int = 0
 
     @property
     def model(self) -> ModelConfig:
@@ -186,7 +191,7 @@ def _judge(
     if not ready:
         return Candidate(model, Rejection.UNAVAILABLE, len(states), cost)
     sound = [state for state in ready if not state.degraded]
-    share = LOW_PRIORITY_SHARE if query.priority > 0 else 1.0
+    share = min(query.room_share, LOW_PRIORITY_SHARE if query.priority > 0 else 1.0)
     free = [state for state in (sound or ready) if state.load < state.capacity * share]
     if not free:
         return Candidate(model, Rejection.OVERLOADED, len(states), cost)

@@ -56,6 +56,15 @@ class LeastLoaded(Part):
 ReplicaPolicy = Annotated[SessionAffinity | PrefixAffinity | PowerOfTwo | LeastLoaded, Field(discriminator="kind")]
 
 
+class QueueConfig(Part):
+    """Requests that wait in the router for room, in an order of its own; in a replica's queue they could only stand."""
+
+    # Most that wait in one router. When one more comes, the least urgent of the tenant that takes most is refused.
+    max_waiting: int = Field(default=256, ge=0, le=4096)
+    # A replica is sent none of them while it has this share of its capacity, so that what it holds is soon done.
+    load_share: float = Field(default=0.5, gt=0, le=1)
+
+
 class RouterConfig(Part):
     """The router."""
 
@@ -66,6 +75,7 @@ class RouterConfig(Part):
         SessionAffinity(kind="session_affinity"),
         PowerOfTwo(kind="power_of_two"),
     )
+    queue: QueueConfig = QueueConfig()
     # For how long a caller may send a conversation's next request to the same place without asking again.
     lease_seconds: float = Field(default=5.0, ge=0, le=600)
     # A replica above this share of its capacity grants no lease: its load is about to matter.

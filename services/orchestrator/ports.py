@@ -307,6 +307,9 @@ class Route:
     model: str
     replica: str
     reason: str
+    # What it waited for room, and the place in the router's queue at which it began; 0 for none.
+    waited_seconds: float = 0.0
+    place: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -359,6 +362,8 @@ class Need:
     completion_tokens: int = 0
     within_seconds: float | None = None
     maximum_cost: float | None = None
+    # Rather than be refused, it waits for room until its time is over.
+    may_wait: bool = False
 
 
 class Models(Protocol):

@@ -28,7 +28,7 @@ class Router:
         self._servicer = RouterServicer(config, models, random.Random())  # noqa: S311 - spreads load, no secret
         self._board = Board(HeadStore())
         self._scaling = ScalingLog(HeadStore(NAMESPACE))
-        self._server = ReplicaServer(settings, application="router", model="", capacity=CAPACITY, load=EngineLoad)
+        self._server = ReplicaServer(settings, application="router", model="", capacity=CAPACITY, load=self._load)
         self._reading: asyncio.Task[None] | None = None
 
     async def reconfigure(self, _: object) -> None:
@@ -59,3 +59,6 @@ class Router:
             except Exception:
                 # The head is away for a moment; what was known goes on being true for a while.
                 logger.warning("the board could not be read", exc_info=True)
+
+    def _load(self) -> EngineLoad:
+        return EngineLoad(waiting=self._servicer.waiting)

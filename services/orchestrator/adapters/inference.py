@@ -1,5 +1,6 @@
 """Models and embedder of the inference application."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,6 +22,7 @@ from services.orchestrator.adapters.remote import translated
 from services.orchestrator.adapters.route_leases import RouteLeases
 from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import Usage
+from services.orchestrator.errors import DependencyUnavailable
 from services.orchestrator.ports import Ability, Likelihoods, Need, Piece, Prompt, Route
 
 REPLICA = "x-deskmesh-replica"
@@ -68,10 +70,35 @@ class ModelsClient:
         if leased := self._leases.find(leased_to):
             return leased
         with translated():
-            answered = await self._router.Route(_route_request(need), timeout=ROUTE_SECONDS)
-        route = Route(model=answered.model.name, replica=answered.replica, reason=answered.reason)
+            answered = await self._ask(need)
+        route = Route(
+            model=answered.model.name,
+            replica=answered.replica,
+            reason=answered.reason,
+            waited_seconds=answered.routing.waited.ToMilliseconds() / 1000,
+            place=answered.routing.place,
+        )
         self._leases.keep(leased_to, route, answered.lease.ToMilliseconds() / 1000)
         return route
+
+    async def _ask(self, need: Need) -> router_service_pb2.RouteResponse:
+        if not need.may_wait:
+            return await self._router.Route(_route_request(need), timeout=ROUTE_SECONDS)
+        request = router_service_pb2.RouteQueuedRequest(route=_route_request(need))
+        # The router itself refuses what is late.
+        call = self._router.RouteQueued(request, timeout=(need.within_seconds or 0.0) + ROUTE_SECONDS)
+        frames = aiter(call)
+        try:
+            # It says at once how things stand, or is not well.
+            async with asyncio.timeout(ROUTE_SECONDS):
+                frame = await anext(frames)
+            while not frame.HasField("routed"):
+                frame = await anext(frames)
+        except (TimeoutError, StopAsyncIteration):
+            raise DependencyUnavailable from None
+        finally:
+            call.cancel()
+        return frame.routed
 
     async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
         scores: list[float] = []

@@ -24,6 +24,7 @@ async def choose_ranker(turn: Turn, question: str, services: Services, record: R
         completion_tokens=1,
         within_seconds=min(SCORE_SECONDS, services.turn_seconds - record.seconds),
         maximum_cost=services.maximum_cost,
+        may_wait=True,
     )
     return await _choose("route", need, services, record)
 
@@ -40,8 +41,10 @@ async def choose_writer(turn: Turn, prompt: Prompt, services: Services, record: 
         prompt=prompt,
         prompt_tokens=estimated_tokens(prompt),
         completion_tokens=prompt.maximum_tokens,
-        within_seconds=services.turn_seconds - record.seconds,
+        # Half of what is left: after that there must be time to quote instead.
+        within_seconds=(services.turn_seconds - record.seconds) / 2,
         maximum_cost=services.maximum_cost,
+        may_wait=True,
     )
     try:
         return await _choose("route_wording", need, services, record)
@@ -64,4 +67,6 @@ async def _choose(step: str, need: Need, services: Services, record: Recorder) -
         notes.model = route.model
         notes.details["reason"] = route.reason
         notes.details["replica"] = route.replica
+        if route.place:
+            notes.details["waited"] = f"{route.waited_seconds:.3f} s from place {route.place}"
         return route

@@ -277,6 +277,8 @@ class InferenceDouble(
         self.capabilities = [router_service_pb2.CAPABILITY_CHAT]
         self.writes: list[str] = []
         self.routed: list[router_service_pb2.RouteRequest] = []
+        # At which requests wait before they are routed.
+        self.place = 0
         self.headers: list[dict[str, str]] = []
         self.prompts: list[str] = []
 
@@ -293,6 +295,16 @@ class InferenceDouble(
             raise ModelNotFound
         profile = router_service_pb2.ModelProfile(name=MODEL, capabilities=abilities, context_length=2048)
         return router_service_pb2.RouteResponse(model=profile, replica="127.0.0.1:40502", reason="only one")
+
+    async def RouteQueued(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        if place := self.place:
+            waiting = router_service_pb2.Waiting(place=place, waiting=place)
+            yield router_service_pb2.RouteQueuedResponse(waiting=waiting)
+        routed = await self.Route(request.route, context)
+        if place:
+            routed.routing.place = place
+            routed.routing.waited.FromMilliseconds(250)
+        yield router_service_pb2.RouteQueuedResponse(routed=routed)
 
     async def Score(self, request: Any, context: Any) -> Any:
         self.headers.append({key: str(value) for key, value in context.invocation_metadata()})

@@ -42,3 +42,11 @@ async def test_what_is_only_near_is_quoted_and_said_to_be_no_more(desk: Desk) ->
     assert len(turn.citations) == 1
     pieces = "".join(event.answer_delta.text for event in desk.conversation.events if event.HasField("answer_delta"))
     assert pieces == turn.answer
+
+
+async def test_the_record_says_that_a_turn_waited_for_its_model(desk: Desk) -> None:
+    desk.doubles.inference.place = 3
+    turn = await desk.ask("What does standard delivery cost?")
+    assert turn.state == turn_pb2.TURN_STATE_FINISHED
+    (step,) = [step for step in turn.steps if step.name == "route"]
+    assert step.details["waited"] == "0.250 s from place 3"

@@ -8,6 +8,7 @@ import grpc
 import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import REGISTRY, Gauge
 
 from deskmesh.inference.v1 import chat_pb2, inference_service_pb2
 from serve_apps.assistant.engines.base import EngineLoad
@@ -140,6 +141,30 @@ async def test_a_replica_says_how_it_fares(replica: Replica) -> None:
     assert 'grpc_server_open_streams{grpc_method="Chat"' in metrics
     await until(lambda: any(report.running for report in replica.reports()))
     call.cancel()
+
+
+async def test_the_engines_own_metrics_stand_beside_them(replica: Replica) -> None:
+    running = Gauge("vllm:num_requests_running", "As vLLM registers it.", ["model_name"], registry=REGISTRY)
+    other = Gauge("somebody_elses", "Not of the engine.", registry=REGISTRY)
+    try:
+        running.labels(MODEL).set(3)
+        (socket,) = replica.run_folder.glob("llm-*.sock")
+        transport = httpx.AsyncHTTPTransport(uds=str(socket))
+        async with httpx.AsyncClient(transport=transport, base_url="http://ops") as client:
+            metrics = (await client.get("/metrics")).text
+    finally:
+        REGISTRY.unregister(running)
+        REGISTRY.unregister(other)
+    assert f'vllm:num_requests_running{{model_name="{MODEL}"}} 3.0' in metrics
+    assert "somebody_elses" not in metrics
+
+
+async def test_an_unknown_method_is_refused_like_everything_else(replica: Replica) -> None:
+    call = replica.channel.unary_unary("/deskmesh.inference.v1.InferenceService/Nothing")
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await call(b"")
+    error = from_rpc_error(raised.value)
+    assert (error.code, error.reason) == (grpc.StatusCode.UNIMPLEMENTED, "METHOD_UNKNOWN")
 
 
 async def test_draining_lets_short_answers_end_and_cuts_long_ones_with_a_typed_error(replica: Replica) -> None:

@@ -5,11 +5,13 @@ import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
 
 from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc, routing_pb2
 from serve_apps.assistant.board import Board, Report
@@ -120,6 +122,47 @@ async def test_when_it_is_nearly_full_the_tenant_that_takes_most_is_refused_firs
         await router.route(tenant="loud", completion_tokens=10)
     assert from_rpc_error(raised.value).reason == "MODEL_OVERLOADED"
     assert (await router.route(tenant="quiet", completion_tokens=10)).replica
+
+
+async def test_who_finds_no_room_waits_and_sees_the_place(router: Router) -> None:
+    full = [report(one, port, CAPACITY, sequence=1) for one, port in ((SMALL, 1), (SMALL, 2), (LARGE, 3))]
+    router.servicer.learn(full)
+
+    def enter(tenant: str, seconds: int) -> "grpc.aio.UnaryStreamCall[Any, router_service_pb2.RouteQueuedResponse]":
+        route = router_service_pb2.RouteRequest(tenant=tenant, within=Duration(seconds=seconds))
+        return router.stub.RouteQueued(router_service_pb2.RouteQueuedRequest(route=route))
+
+    late, soon = enter("one", 20), enter("one", 10)
+    async with asyncio.timeout(10):
+        assert (await anext(aiter(late))).waiting.place == 1
+        first = (await anext(aiter(soon))).waiting
+        assert (first.place, first.waiting) == (1, 2)
+        assert router.servicer.waiting == 2
+        # Half of a replica's places are kept from those that wait here, so that what it holds is soon done.
+        router.servicer.learn([report(SMALL, 1, CAPACITY // 2 - 1, sequence=2)])
+        routed = [frame.routed async for frame in soon if frame.HasField("routed")]
+        assert [one.replica for one in routed] == ["127.0.0.1:1"]
+        assert routed[0].routing.place == 1
+        assert routed[0].routing.HasField("waited")
+        router.servicer.learn([report(SMALL, 1, sequence=3)])
+        routed = [frame.routed async for frame in late if frame.HasField("routed")]
+        assert routed[0].replica == "127.0.0.1:1"
+        assert router.servicer.waiting == 0
+
+
+async def test_with_room_the_only_frame_is_the_route(router: Router) -> None:
+    request = router_service_pb2.RouteQueuedRequest(route=router_service_pb2.RouteRequest(min_quality=5))
+    (frame,) = [frame async for frame in router.stub.RouteQueued(request)]
+    assert frame.routed.model.name == LARGE.name
+    assert frame.routed.routing.place == 0
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        [
+            frame
+            async for frame in router.stub.RouteQueued(
+                router_service_pb2.RouteQueuedRequest(route=router_service_pb2.RouteRequest(model="nobody"))
+            )
+        ]
+    assert from_rpc_error(raised.value).reason == "MODEL_NOT_FOUND"
 
 
 async def test_nobody_is_sent_to_a_replica_that_drains(router: Router) -> None:
