@@ -127,7 +127,8 @@ class ReplicaServer:
         health_servicer = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(health_servicer, server)
         concerned.refuse_unknown_methods()
-        self.address = f"{settings.host}:{self._bind(server)}"
+        host = settings.host or ray.util.get_node_ip_address()
+        self.address = f"{host}:{self._bind(server, host)}"
         await server.start()
         for name in ("", *concerned.service_names):
             await health_servicer.set(name, health_pb2.HealthCheckResponse.SERVING)
