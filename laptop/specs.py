@@ -42,6 +42,8 @@ class ProcessSpec:
     start_seconds: float = 60.0
     usual_seconds: float = 1.0
     one_shot: bool = False
+    # False for what nobody who asks a question needs: a start does not wait for it.
+    awaited: bool = True
     user: str | None = None
     stop_signal: str = "SIGTERM"
     listeners: tuple[Listener, ...] = ()

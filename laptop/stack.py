@@ -26,9 +26,19 @@ TOKEN_AUDIENCE = "deskmesh"  # noqa: S105 - a name, not a secret
 WEB_FOLDER = PROJECT_ROOT / "clients" / "web" / "dist"
 
 # Service → offset of its port from the base port.
-SERVICES: Mapping[str, int] = {"auth": 1, "sessions": 2, "tickets": 3, "knowledge": 4, "orchestrator": 5, "usage": 7}
+SERVICES: Mapping[str, int] = {
+    "auth": 1,
+    "sessions": 2,
+    "tickets": 3,
+    "knowledge": 4,
+    "orchestrator": 5,
+    "models": 6,
+    "usage": 7,
+}
 INFERENCE_OFFSET = 10
 RAY_OFFSET = 20
+# The routers go by what it told them last: it starts when the way of a question is ready, and nobody waits for it.
+UNHURRIED = "models"
 
 WORKLOADS = (
     Workload("edge", dns_names=("localhost",), ip_addresses=("127.0.0.1",)),
@@ -57,7 +67,10 @@ def topology(settings: StackSettings) -> Topology:
     """What the Envoys stand in front of."""
     models = load_config(settings.inference_config).models
     upstreams = tuple(
-        Upstream(name, settings.base_port + offset, (f"deskmesh.{name}.v1",)) for name, offset in SERVICES.items()
+        Upstream(name, settings.base_port + offset, (f"deskmesh.{name}.v1",))
+        for name, offset in SERVICES.items()
+        # No door leads to it, so the edge need not wait for it.
+        if name != UNHURRIED
     )
     return Topology(
         edge_port=settings.edge_port,
@@ -83,9 +96,10 @@ def processes(settings: StackSettings) -> tuple[ProcessSpec, ...]:
         *([] if settings.redis_url else [_valkey_process(settings)]),
     ]
     needed = tuple(store.name for store in stores)
+    hurried = tuple(name for name in SERVICES if name != UNHURRIED)
     return (
         # First, because it takes by far the longest; everything else starts beside it.
-        _models_process(settings),
+        _weights_process(settings),
         _ray_process(settings),
         *stores,
         _traces_process(settings),
@@ -93,7 +107,7 @@ def processes(settings: StackSettings) -> tuple[ProcessSpec, ...]:
         *(_service_process(settings, name) for name in SERVICES),
         _gateway_process(settings),
         _web_process(settings),
-        _envoy_process(settings, "edge", settings.edge_port, ("web", "gateway", *SERVICES), mtls=False),
+        _envoy_process(settings, "edge", settings.edge_port, ("web", "gateway", *hurried), mtls=False),
         _envoy_process(settings, "inference", settings.base_port + INFERENCE_OFFSET, ("ray",), mtls=True),
         _seed_process(settings),
     )
@@ -249,9 +263,10 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
             "DESKMESH_OPS_SOCKET": str(ops),
         },
         ready=HttpProbe(ops, "/readyz"),
-        depends_on=("migrations", "traces"),
+        depends_on=("migrations", "traces", *(("inference-envoy",) if name == UNHURRIED else ())),
         grace_seconds=25,
         usual_seconds=5,
+        awaited=name != UNHURRIED,
         listeners=(Listener(address, tls=True, mtls=True), Listener(str(ops))),
         metrics=(MetricsEndpoint(str(ops)),),
         working_folder=PROJECT_ROOT,
@@ -279,9 +294,9 @@ def _gateway_process(settings: StackSettings) -> ProcessSpec:
     )
 
 
-def _models_process(settings: StackSettings) -> ProcessSpec:
+def _weights_process(settings: StackSettings) -> ProcessSpec:
     return ProcessSpec(
-        name="models",
+        name="weights",
         argv=_python("-m", "serve_apps.assistant.prepare_models"),
         environment={**_common_environment(settings), "DESKMESH_INFERENCE_CONFIG": str(settings.inference_config)},
         one_shot=True,
@@ -306,7 +321,7 @@ def _ray_process(settings: StackSettings) -> ProcessSpec:
             "HF_HUB_OFFLINE": "1",
         },
         ready=AllProbe(tuple(EndpointsProbe(settings.paths.eds / f"{name}.json") for name in applications)),
-        depends_on=("models",),
+        depends_on=("weights",),
         grace_seconds=30,
         start_seconds=300,
         usual_seconds=60,

@@ -145,7 +145,7 @@ class Supervisor:
                 "rss_bytes": own.memory_info().rss,
                 "cpu_seconds": round(times.user + times.system, 2),
             },
-            "ready": all(one.settled for one in runners),
+            "ready": all(one.settled for one in runners if one.spec.awaited),
             "failed": any(one.state is State.FAILED for one in runners),
         }
 

@@ -77,6 +77,7 @@ class Topology:
         chat = f"{INFERENCE_PACKAGE}.InferenceService"
         return (
             InferenceRoute(f"{INFERENCE_PACKAGE}.RouterService", "router"),
+            InferenceRoute(f"{INFERENCE_PACKAGE}.ControlService", "router"),
             InferenceRoute(f"{INFERENCE_PACKAGE}.EmbeddingService", "embedder"),
             *(
                 InferenceRoute(chat, application, self.llm_models.get(application, application))

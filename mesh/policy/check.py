@@ -8,7 +8,19 @@ from google.protobuf.descriptor import ServiceDescriptor
 from mesh.policy.table import Idempotency, MissingRule, RateClass, Rule, rule_of, services
 
 WORKLOADS = frozenset(
-    {"edge", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "gateway", "inference", "laptop"}
+    {
+        "edge",
+        "auth",
+        "sessions",
+        "tickets",
+        "knowledge",
+        "orchestrator",
+        "usage",
+        "models",
+        "gateway",
+        "inference",
+        "laptop",
+    }
 )
 
 

@@ -12,6 +12,7 @@ from deskmesh.inference.v1 import (
 from serve_apps.assistant.board import Report
 from serve_apps.assistant.chat import Ended
 from serve_apps.assistant.config import CapabilityName, ModelConfig
+from serve_apps.assistant.control import RegistryState
 from serve_apps.assistant.embedding import Vector
 from serve_apps.assistant.engines.base import (
     Constraint,
@@ -60,6 +61,7 @@ _REJECTIONS = {
     Rejection.COST: routing_pb2.REJECTION_COST,
     Rejection.UNAVAILABLE: routing_pb2.REJECTION_UNAVAILABLE,
     Rejection.OVERLOADED: routing_pb2.REJECTION_OVERLOADED,
+    Rejection.DISABLED: routing_pb2.REJECTION_DISABLED,
 }
 _NAMES = {value: name for name, value in _CAPABILITIES.items()}
 
@@ -256,16 +258,23 @@ def scaling_response(decision: Decision) -> router_service_pb2.WatchScalingRespo
     return router_service_pb2.WatchScalingResponse(decision=found)
 
 
-def list_response(models: Sequence[ModelConfig], reports: Sequence[Report]) -> router_service_pb2.ListModelsResponse:
-    """Models with the load of their replicas."""
-    return router_service_pb2.ListModelsResponse(
+def list_response(
+    models: Sequence[ModelConfig], reports: Sequence[Report], registry: RegistryState
+) -> router_service_pb2.ListModelsResponse:
+    """Models with the load of their replicas, and since when it is known which of them are enabled."""
+    response = router_service_pb2.ListModelsResponse(
         models=[
             router_service_pb2.ModelStatus(
-                profile=_profile(model), replicas=[_load(report) for report in reports if report.model == model.name]
+                profile=_profile(model),
+                replicas=[_load(report) for report in reports if report.model == model.name],
+                disabled=model.name in registry.disabled,
             )
             for model in models
         ]
     )
+    if registry.as_of:
+        response.registry_as_of.FromMicroseconds(round(registry.as_of * 1e6))
+    return response
 
 
 def _load(report: Report) -> router_service_pb2.ReplicaLoad:

@@ -41,6 +41,7 @@ class Rejection(StrEnum):
     COST = "cost"
     UNAVAILABLE = "unavailable"
     OVERLOADED = "overloaded"
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,8 @@ class ReplicaState:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a request needs; empty fields ask for nothing. `known_blocks`: by replica, how many of the prompt's
+    """What a request needs; empty fields ask for nothing. `disabled` are models that the registry has taken out.
+    `known_blocks`: by replica, how many of the prompt's
     `prefix_blocks` it has seen."""
 
     model: str = ""
@@ -74,6 +76,7 @@ class Query:
     language: str = ""
     priority: int = 0
     avoid: frozenset[str] = frozenset()
+    disabled: frozenset[str] = frozenset()
     prefix_blocks: tuple[int, ...] = ()
     known_blocks: Mapping[str, int] = field(default_factory=dict)
     # A replica counts as full at this share of its capacity.
@@ -216,6 +219,7 @@ def _unfit(model: ModelConfig, query: Query, cost: float) -> Rejection | None:
     tokens = query.prompt_tokens + max(query.completion_tokens, 1)
     failed = {
         Rejection.NAME: query.model not in ("", model.name),
+        Rejection.DISABLED: model.name in query.disabled,
         Rejection.CAPABILITY: not query.capabilities <= set(model.capabilities),
         Rejection.CONTEXT: tokens > model.context_length,
         Rejection.LANGUAGE: bool(query.language) and query.language not in model.languages,
@@ -257,7 +261,7 @@ def _refusal(query: Query, rejected: Sequence[Candidate]) -> ModelNotFound | Mod
     reasons = {one.rejection for one in rejected}
     if Rejection.OVERLOADED in reasons:
         return ModelOverloaded(retry_after_seconds=RETRY_SECONDS)
-    if Rejection.UNAVAILABLE in reasons:
+    if reasons & {Rejection.UNAVAILABLE, Rejection.DISABLED}:
         return ModelUnavailable(retry_after_seconds=RETRY_SECONDS)
     if query.model and reasons <= {Rejection.NAME}:
         return ModelNotFound(f"No model named {query.model}.", resource_name=query.model)

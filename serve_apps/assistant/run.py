@@ -16,6 +16,8 @@ from serve_apps.assistant.app import build_apps
 from serve_apps.assistant.board import Board, HeadStore
 from serve_apps.assistant.cluster import Cluster
 from serve_apps.assistant.config import TargetConfig
+from serve_apps.assistant.control import NAMESPACE as CONTROL
+from serve_apps.assistant.control import ControlFile
 from serve_apps.assistant.endpoints import EndpointFiles
 from serve_apps.assistant.loopback import HOST
 from serve_apps.assistant.replica import ReplicaSettings
@@ -50,9 +52,11 @@ async def run(settings: AssistantSettings, config: TargetConfig, cluster: Cluste
         await asyncio.to_thread(_connect, cluster)
         # Ray's core has put a handler of its own in place, which ends the process on the spot.
         _on_signals(stop)
+        control = ControlFile(settings.state / "run" / "control.json", HeadStore(CONTROL))
+        await asyncio.to_thread(control.restore)
         await asyncio.to_thread(_deploy, settings, config)
         logger.info("deploying", extra={"seconds": round(time.monotonic() - started, 1)})
-        await _watch(cluster, files, config, stop)
+        await _watch(cluster, files, control, config, stop)
     finally:
         logger.info("stopping")
         await _shut_down(cluster, settings)
@@ -96,7 +100,9 @@ def _deploy(settings: AssistantSettings, config: TargetConfig) -> None:
     serve.run_many(targets, wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
 
 
-async def _watch(cluster: Cluster, files: EndpointFiles, config: TargetConfig, stop: asyncio.Event) -> None:
+async def _watch(
+    cluster: Cluster, files: EndpointFiles, control: ControlFile, config: TargetConfig, stop: asyncio.Event
+) -> None:
     board = Board(HeadStore())
     health = _Health(config.applications)
     checked = 0.0
@@ -107,6 +113,7 @@ async def _watch(cluster: Cluster, files: EndpointFiles, config: TargetConfig, s
         files.update(await board.read())
         if time.monotonic() - checked >= STATUS_SECONDS:
             checked = time.monotonic()
+            await asyncio.to_thread(control.save)
             status = await asyncio.to_thread(serve.status)
             health.observe({name: app.status for name, app in status.applications.items()}, checked)
         with contextlib.suppress(TimeoutError):

@@ -74,7 +74,9 @@ _GRANTS: Mapping[str, frozenset[str]] = {
         }
     ),
     OWNER: frozenset(),
-    ML_ENGINEER: frozenset({"articles.read", "keys.read.own", "keys.write.own"}),
+    ML_ENGINEER: frozenset(
+        {"articles.read", "inference.use", "keys.read.own", "keys.write.own", "models.read", "models.write"}
+    ),
     BILLING: frozenset(
         {"budgets.read", "budgets.write", "keys.read.own", "keys.write.own", "members.read", "usage.read"}
     ),

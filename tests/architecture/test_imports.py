@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("auth", "sessions", "tickets", "knowledge", "orchestrator", "gateway", "usage")
+SERVICES = ("auth", "sessions", "tickets", "knowledge", "orchestrator", "gateway", "usage", "models")
 GENERATED = ("deskmesh.", "buf.", "google.protobuf", "google.rpc", "grpc")
 DATABASE = ("sqlalchemy", "asyncpg", "psycopg", "alembic", "pgvector")
 

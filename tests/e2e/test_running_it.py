@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.stack import Stack
 
 PROCESSES = {
-    "postgres", "valkey", "traces", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "web", "ray",
-    "inference-envoy", "edge-envoy", "gateway",
+    "postgres", "valkey", "traces", "auth", "sessions", "tickets", "knowledge", "orchestrator", "usage", "models",
+    "web", "ray", "inference-envoy", "edge-envoy", "gateway",
 }  # fmt: skip
 
 

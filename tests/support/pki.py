@@ -28,6 +28,7 @@ WORKLOADS = (
     "knowledge",
     "orchestrator",
     "usage",
+    "models",
     "gateway",
     "inference",
     "laptop",

@@ -17,6 +17,7 @@ from deskmesh_cli.commands import (
     mail,
     members,
     metrics,
+    models,
     roles,
     stack,
     token,
@@ -51,6 +52,7 @@ GROUPS: dict[str, typer.Typer] = {
     "invitations": invitations.app,
     "roles": roles.app,
     "api-keys": api_keys.app,
+    "models": models.app,
 }
 
 

@@ -12,7 +12,7 @@ Snapshot = dict[str, Any]
 
 # What takes long, in words; the rest is called by its name.
 WORDS = {
-    "models": "preparing the model",
+    "weights": "preparing the model",
     "ray": "starting Ray and vLLM",
     "migrations": "bringing the database up to date",
     "seed": "loading the demo shop",

@@ -1,0 +1,1 @@
+"""Postgres, Valkey and the routers, as the ports ask for them."""
