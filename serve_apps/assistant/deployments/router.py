@@ -40,7 +40,7 @@ class Router:
             application="router",
             model="",
             capacity=CAPACITY,
-            load=EngineLoad,
+            load=self._load,
             gauges={"deskmesh_router_registry_age_seconds": (REGISTRY_AGE, self._registry_age)},
         )
         self._reading: asyncio.Task[None] | None = None
@@ -77,6 +77,9 @@ class Router:
     async def _read(self) -> None:
         self._servicer.learn(await self._board.read())
         self._servicer.learn_registry(await asyncio.to_thread(self._control.registry))
+
+    def _load(self) -> EngineLoad:
+        return EngineLoad(waiting=self._servicer.waiting)
 
     def _registry_age(self) -> float:
         as_of = self._servicer.registry.as_of

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc
@@ -13,9 +14,10 @@ from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.control import RegistryState
 from serve_apps.assistant.fairness import TenantShares
 from serve_apps.assistant.prefixes import PrefixMemory
-from serve_apps.assistant.routing import ReplicaState, choose
+from serve_apps.assistant.routing import Choice, Query, ReplicaState, choose
 from serve_apps.assistant.routing_config import PrefixAffinity, RouterConfig
 from serve_apps.assistant.scaling_log import Decision
+from serve_apps.assistant.waiting_room import Place, WaitingRoom
 from services.common.interceptors.call import RpcContext
 
 
@@ -33,6 +35,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         remembered = [one.remembered_blocks for one in config.replica_policies if isinstance(one, PrefixAffinity)]
         self._prefixes = PrefixMemory(max(remembered)) if remembered else None
         self._shares = TenantShares()
+        self._room = WaitingRoom(config.queue, self._decide, self._shares.taken)
         self._decisions: Sequence[Decision] = ()
         self._decided = asyncio.Event()
         self._registry = RegistryState()
@@ -54,6 +57,12 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._states = self._counted()
         if self._prefixes is not None:
             self._prefixes.keep({report.replica for report in self._reports})
+        self._room.wake()
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for room."""
+        return len(self._room)
 
     def learn_decisions(self, decisions: Sequence[Decision]) -> None:
         """Take note of the decisions on replicas, oldest first."""
@@ -66,18 +75,35 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self, request: router_service_pb2.RouteRequest, context: RpcContext
     ) -> router_service_pb2.RouteResponse:
         """Choose a model and a replica."""
-        query = replace(mapping.to_query(request), disabled=self._registry.disabled)
-        if self._prefixes is not None and query.prefix_blocks:
-            query = replace(query, known_blocks=self._prefixes.known(query.prefix_blocks))
+        query = mapping.to_query(request)
         if self._shares.is_heavy(request.tenant):
             # Refused first when a model is nearly full, so that there is room for the others.
             query = replace(query, priority=max(query.priority, 1))
+        return mapping.route_response(self._decide(query, request.tenant))
+
+    async def RouteQueued(
+        self, request: router_service_pb2.RouteQueuedRequest, context: RpcContext
+    ) -> AsyncIterator[router_service_pb2.RouteQueuedResponse]:
+        """Choose, and wait until there is room."""
+        query = mapping.to_query(request.route)
+        async with aclosing(self._room.enter(query, request.route.tenant)) as frames:
+            async for frame in frames:
+                match frame:
+                    case Place():
+                        yield mapping.place_response(frame)
+                    case Choice():
+                        yield router_service_pb2.RouteQueuedResponse(routed=mapping.route_response(frame))
+
+    def _decide(self, query: Query, tenant: str) -> Choice:
+        query = replace(query, disabled=self._registry.disabled)
+        if self._prefixes is not None and query.prefix_blocks:
+            query = replace(query, known_blocks=self._prefixes.known(query.prefix_blocks))
         choice = choose(self._config, self._models, self._states, query, self._draw)
         self._sent_to(choice.replica, choice.model.name)
-        self._shares.note(request.tenant, query.prompt_tokens + query.completion_tokens)
+        self._shares.note(tenant, query.prompt_tokens + query.completion_tokens)
         if self._prefixes is not None:
             self._prefixes.note(choice.replica, query.prefix_blocks)
-        return mapping.route_response(choice)
+        return choice
 
     async def ListModels(
         self, request: router_service_pb2.ListModelsRequest, context: RpcContext
