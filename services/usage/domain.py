@@ -24,6 +24,7 @@ class Scope(StrEnum):
     """What a budget limits."""
 
     ORGANIZATION = "organization"
+    TEAM = "team"
     USER = "user"
     KEY = "key"
     MODEL = "model"
@@ -143,11 +144,15 @@ class Budget:
     version: int
     created_at: datetime
     updated_at: datetime
+    # Who belongs to a team; nobody for other scopes.
+    members: tuple[str, ...] = ()
 
     @property
-    def target(self) -> Target:
-        """What it limits."""
-        return self.organization_id, self.scope, self.subject
+    def targets(self) -> list[Target]:
+        """What it limits: for a team, each of its members."""
+        if self.scope is Scope.TEAM:
+            return [(self.organization_id, Scope.USER, member) for member in self.members]
+        return [(self.organization_id, self.scope, self.subject)]
 
     @property
     def etag(self) -> str:

@@ -1,6 +1,6 @@
 """What can go wrong with budgets, as callers are told."""
 
-from services.common.errors import AlreadyExists, Conflict, Exhausted, NotFound
+from services.common.errors import AlreadyExists, Conflict, Exhausted, InvalidInput, NotFound
 
 
 class BudgetExceeded(Exhausted):
@@ -23,6 +23,13 @@ class BudgetExists(AlreadyExists):
 
     reason = "BUDGET_EXISTS"
     message = "There is a budget of this scope, subject and period already; change that one."
+
+
+class NotATeam(InvalidInput):
+    """Members were given for a budget of another scope."""
+
+    def __init__(self) -> None:
+        super().__init__(violations=[("member_ids", "only the budget of a TEAM has members")])
 
 
 class StaleEtag(Conflict):

@@ -38,6 +38,7 @@ _SCOPES = {
     budget_pb2.BUDGET_SCOPE_KEY: Scope.KEY,
     budget_pb2.BUDGET_SCOPE_MODEL: Scope.MODEL,
     budget_pb2.BUDGET_SCOPE_TICKET: Scope.TICKET,
+    budget_pb2.BUDGET_SCOPE_TEAM: Scope.TEAM,
 }
 _PERIODS = {
     budget_pb2.BUDGET_PERIOD_DAY: Period.DAY,
@@ -159,12 +160,14 @@ def to_make(request: budget_service_pb2.CreateBudgetRequest, caller: Caller, key
         request.subject,
         _PERIODS[request.period],
         request.limit_micros,
+        tuple(request.member_ids),
     )
 
 
 def to_change(request: budget_service_pb2.UpdateBudgetRequest, caller: Caller) -> ChangeBudget:
     """A limit to change."""
-    return ChangeBudget(caller.organization_id, request.budget_id, request.etag, request.limit_micros)
+    members = tuple(request.member_ids)
+    return ChangeBudget(caller.organization_id, request.budget_id, request.etag, request.limit_micros, members)
 
 
 def to_list_budgets(request: budget_service_pb2.ListBudgetsRequest, caller: Caller) -> ListBudgets:
@@ -196,6 +199,7 @@ def budget(standing: Standing, currency: str) -> budget_pb2.Budget:
         etag=found.etag,
         created_at=_timestamp(found.created_at),
         updated_at=_timestamp(found.updated_at),
+        member_ids=found.members,
     )
 
 

@@ -58,6 +58,8 @@ budgets = Table(
     Column("scope", String, nullable=False),
     Column("subject", String, nullable=False),
     Column("period", String, nullable=False),
+    # Of a team.
+    Column("member_ids", ARRAY(String), nullable=False, server_default="{}"),
     Column("limit_micros", BigInteger, nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),

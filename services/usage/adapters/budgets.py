@@ -19,8 +19,12 @@ _accounts = tables.accounts
 _alerts = tables.alerts
 
 _MATCHING = text(
-    "select b.* from budgets b join unnest(cast(:organizations as text[]), cast(:scopes as text[]), "
-    "cast(:subjects as text[])) wanted (organization_id, scope, subject) using (organization_id, scope, subject)"
+    "with wanted as (select * from unnest(cast(:organizations as text[]), cast(:scopes as text[]), "
+    "cast(:subjects as text[])) wanted (organization_id, scope, subject)) "
+    "select b.* from budgets b join wanted using (organization_id, scope, subject) union all "
+    "select b.* from budgets b where b.organization_id = any(cast(:organizations as text[])) and b.scope = 'team' "
+    "and exists (select from wanted w where w.organization_id = b.organization_id and w.scope = 'user' "
+    "and w.subject = any(b.member_ids))"
 )
 _MAKE_ACCOUNTS = text(
     "insert into accounts (budget_id, period_start, organization_id, spent_micros, reserved_micros) "
@@ -69,7 +73,12 @@ class SqlBudgets:
         await self._session.execute(
             update(_budgets)
             .where(_budgets.c.organization_id == self._organization_id, _budgets.c.id == budget.id)
-            .values(limit_micros=budget.limit, version=budget.version, updated_at=budget.updated_at)
+            .values(
+                limit_micros=budget.limit,
+                member_ids=list(budget.members),
+                version=budget.version,
+                updated_at=budget.updated_at,
+            )
         )
 
     async def remove(self, budget_id: str) -> None:
@@ -211,6 +220,7 @@ def _budget_row(budget: Budget) -> dict[str, Any]:
         "scope": budget.scope.value,
         "subject": budget.subject,
         "period": budget.period.value,
+        "member_ids": list(budget.members),
         "limit_micros": budget.limit,
         "version": budget.version,
         "created_at": budget.created_at,
@@ -229,4 +239,5 @@ def _budget(row: Row[Any]) -> Budget:
         version=row.version,
         created_at=row.created_at,
         updated_at=row.updated_at,
+        members=tuple(row.member_ids),
     )

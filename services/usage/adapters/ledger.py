@@ -70,7 +70,9 @@ class SqlLedger:
         )
         if end is not None:
             statement = statement.where(_entries.c.occurred_at < end)
-        if budget.scope is not Scope.ORGANIZATION:
+        if budget.scope is Scope.TEAM:
+            statement = statement.where(_entries.c.user_id.in_(budget.members))
+        elif budget.scope is not Scope.ORGANIZATION:
             statement = statement.where(_SUBJECTS[budget.scope] == budget.subject)
         return int(await self._session.scalar(statement) or 0)
 

@@ -10,7 +10,7 @@ from services.common.context import IdempotencyKey
 from services.common.ids import new_id
 from services.usage.admission import overshoot_bound
 from services.usage.domain import Account, Alert, Budget, Period, Scope
-from services.usage.errors import StaleEtag
+from services.usage.errors import NotATeam, StaleEtag
 from services.usage.ports import UnitOfWork, UnitOfWorkFactory
 from services.usage.usecases.ledger import entry_position
 from services.usage.usecases.recording import raise_alerts
@@ -28,16 +28,18 @@ class MakeBudget:
     subject: str
     period: Period
     limit: int
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class ChangeBudget:
-    """A new limit for a budget that was read as `etag`."""
+    """A new limit for a budget that was read as `etag`, and a team's new members unless there are none."""
 
     organization_id: str
     budget_id: str
     etag: str
     limit: int
+    members: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class BudgetDesk:
                 1,
                 now,
                 now,
+                command.members,
             )
             await work.budgets.add(budget)
             start = budget.period.start(now)
@@ -157,11 +160,19 @@ class BudgetDesk:
         return BudgetPage(standings, pagination.encode(cursor, filters))
 
     async def change(self, command: ChangeBudget) -> Standing:
-        """Change the limit; one below what is spent refuses new work. Raises BudgetNotFound, StaleEtag."""
+        """Change the limit; one below what is spent refuses new work. Raises BudgetNotFound, StaleEtag, NotATeam."""
         now = self._clock()
         async with self._unit_of_work(command.organization_id) as work:
             budget = await self._locked(work, command.budget_id, command.etag)
-            budget = replace(budget, limit=command.limit, version=budget.version + 1, updated_at=now)
+            if command.members and budget.scope is not Scope.TEAM:
+                raise NotATeam
+            budget = replace(
+                budget,
+                limit=command.limit,
+                members=command.members or budget.members,
+                version=budget.version + 1,
+                updated_at=now,
+            )
             await work.budgets.save(budget)
             standing = await self._standing(work, budget)
             await raise_alerts(work, {(budget.id, standing.period_start): (budget, standing.account)}, now)

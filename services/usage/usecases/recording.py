@@ -77,7 +77,8 @@ async def charge(work: UnitOfWork, entries: Sequence[Entry], released: Sequence[
     wanted = {target for entry in entries for target in targets_of(entry)}
     by_target: dict[Target, list[Budget]] = defaultdict(list)
     for budget in await work.budgets.matching(sorted(wanted)) if wanted else ():
-        by_target[budget.target].append(budget)
+        for target in budget.targets:
+            by_target[target].append(budget)
     spent: dict[PeriodKey, int] = defaultdict(int)
     freed: dict[PeriodKey, int] = defaultdict(int)
     organizations: dict[PeriodKey, str] = {}

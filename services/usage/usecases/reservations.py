@@ -266,7 +266,8 @@ class Books:
         self._overshoot_percent = overshoot_percent
         self._by_target: dict[Target, list[PeriodKey]] = defaultdict(list)
         for key, budget in self._budgets.items():
-            self._by_target[budget.target].append(key)
+            for target in budget.targets:
+                self._by_target[target].append(key)
         self.changed: dict[PeriodKey, Account] = {}
 
     def has(self, key: PeriodKey) -> bool:

@@ -1,5 +1,6 @@
 """People and workloads before the running usage service."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -91,8 +92,10 @@ class Person:
     async def list(self, **values: Any) -> budget_service_pb2.ListBudgetsResponse:
         return await self.budgets.ListBudgets(budget_service_pb2.ListBudgetsRequest(**values), metadata=self.headers)
 
-    async def change(self, budget: budget_pb2.Budget, limit: int) -> budget_pb2.Budget:
-        request = budget_service_pb2.UpdateBudgetRequest(budget_id=budget.id, etag=budget.etag, limit_micros=limit)
+    async def change(self, budget: budget_pb2.Budget, limit: int, members: Sequence[str] = ()) -> budget_pb2.Budget:
+        request = budget_service_pb2.UpdateBudgetRequest(
+            budget_id=budget.id, etag=budget.etag, limit_micros=limit, member_ids=members
+        )
         return (await self.budgets.UpdateBudget(request, metadata=self.headers)).budget
 
     async def delete(self, budget: budget_pb2.Budget) -> None:

@@ -13,6 +13,7 @@ from tests.support.streams import entries_of
 
 MONTH, ALL = budget_pb2.BUDGET_PERIOD_MONTH, budget_pb2.BUDGET_PERIOD_ALL
 USER, KEY = budget_pb2.BUDGET_SCOPE_USER, budget_pb2.BUDGET_SCOPE_KEY
+TEAM = budget_pb2.BUDGET_SCOPE_TEAM
 BY_MODEL, TICKET = budget_pb2.BUDGET_SCOPE_MODEL, budget_pb2.BUDGET_SCOPE_TICKET
 
 
@@ -79,6 +80,9 @@ async def test_budgets_are_listed_a_page_at_a_time(desk: Desk) -> None:
         {"period": 0},
         {"subject": "usr_1"},
         {"scope": USER},
+        {"scope": TEAM, "subject": "Support"},
+        {"scope": USER, "subject": "usr_1", "member_ids": ["usr_1"]},
+        {"scope": TEAM, "subject": "Support", "member_ids": ["usr_1", "usr_1"]},
     ],
     ids=str,
 )
@@ -121,6 +125,29 @@ async def test_every_level_counts_what_it_limits(desk: Desk) -> None:
     )
     spent = {budget.id: budget.spent_micros for budget in (await admin.list()).budgets}
     assert [spent[one.id] for one in (everything, user, key, model, ticket, month)] == [19, 1, 2, 11, 8, 19]
+
+
+async def test_a_team_spends_together_and_its_members_may_change(desk: Desk) -> None:
+    admin = desk.person()
+    await desk.record(entry(5, user_id="usr_2"), entry(50, user_id="usr_9"))
+    team = await admin.make(100, scope=TEAM, subject="Support", member_ids=["usr_1", "usr_2"])
+    other = await admin.make(100, scope=TEAM, subject="Sales", member_ids=["usr_9", "svc_1"])
+    assert (team.spent_micros, other.spent_micros) == (5, 50)
+    assert list(team.member_ids) == ["usr_1", "usr_2"]
+    # One transaction that concerns several members of one team counts each line once.
+    await desk.record(entry(30, user_id="usr_1"), entry(20, user_id="usr_2"), entry(7, user_id="svc_1"))
+    assert [(await admin.get(one.id)).spent_micros for one in (team, other)] == [55, 57]
+    await desk.record(entry(45, user_id="usr_1"))
+    async with refused() as refusal:
+        await desk.reserve()  # for usr_1
+    assert (refusal.error.reason, refusal.error.metadata["scope"]) == ("BUDGET_EXCEEDED", "TEAM")
+    assert {one.threshold_percent for one in (await admin.alerts(budget_id=team.id)).alerts} == {50, 80, 100}
+    team = await admin.change(await admin.get(team.id), 100, members=["usr_2"])
+    assert (list(team.member_ids), team.spent_micros) == (["usr_2"], 100)
+    assert not (await desk.reserve()).limited
+    async with refused() as refusal:
+        await admin.change(await admin.make(1, scope=USER, subject="usr_7"), 1, members=["usr_7"])
+    assert [field for field, _ in refusal.error.violations] == ["member_ids"]
 
 
 async def test_a_budget_counts_what_its_period_saw_before_it_was_made(desk: Desk) -> None:

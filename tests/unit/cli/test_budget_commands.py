@@ -15,6 +15,8 @@ from deskmesh_cli.main import build
         ["budgets", "create", "--limit", "0.0000001"],
         ["budgets", "create", "--limit", "5", "--scope", "planet"],
         ["budgets", "create", "--limit", "5", "--period", "year"],
+        ["budgets", "create", "--limit", "5", "--scope", "team", "--subject", "Support"],
+        ["budgets", "create", "--limit", "5", "--scope", "user", "--subject", "usr_1", "--member", "usr_1"],
         ["budgets", "set", "--limit", "5"],
         ["budgets", "delete"],
         ["usage", "--by", "mood"],

@@ -16,7 +16,7 @@ from deskmesh_client import Client
 from deskmesh_client.money import amount_of, micros_of
 
 ACTIONS = ("list", "create", "set", "delete", "alerts")
-SCOPES = ("organization", "user", "key", "model", "ticket")
+SCOPES = ("organization", "team", "user", "key", "model", "ticket")
 PERIODS = ("day", "month", "all")
 PAGE_SIZE = 200
 
@@ -24,7 +24,8 @@ Action = Annotated[str, typer.Argument(help="`list`, `create`, `set`, `delete` o
 Identifier = Annotated[str, typer.Argument(help="The budget to set or delete, or whose alerts to list.")]
 Limit = Annotated[str, typer.Option(help="Most that may be spent in a period, such as 12.50; for create and set.")]
 ScopeName = Annotated[str, typer.Option("--scope", help=f"What it limits: {', '.join(SCOPES)}.")]
-Subject = Annotated[str, typer.Option(help="Which user, key, model or ticket.")]
+Subject = Annotated[str, typer.Option(help="Which user, key, model or ticket; a name for the team.")]
+Members = Annotated[list[str], typer.Option("--member", help="A user or service account of the team; repeat.")]
 PeriodName = Annotated[str, typer.Option("--period", help=f"When it begins anew: {', '.join(PERIODS)}.")]
 
 
@@ -35,6 +36,7 @@ def budgets(
     scope: ScopeName = "organization",
     subject: Subject = "",
     period: PeriodName = "month",
+    member: Members = [],  # noqa: B006 - typer copies it
     role: As = "owner",
     email: Email = "",
     password: Password = "",
@@ -50,6 +52,10 @@ def budgets(
         raise fail("How much may be spent?", "Say it as in --limit 12.50.")
     if action in ("set", "delete") and not budget_id:
         raise fail("Which budget?", "Give its identifier, as `deskmesh budgets` lists it.")
+    if member and (action not in ("create", "set") or (action == "create" and scope != "team")):
+        raise fail("Only teams have members.", "Say --scope team.")
+    if action == "create" and scope == "team" and not member:
+        raise fail("Who belongs to the team?", "Give at least one --member.")
     try:
         micros = micros_of(limit) if limit else 0
     except ValueError as error:
@@ -61,9 +67,9 @@ def budgets(
             if action == "alerts":
                 _print_alerts(await _alerts(client, budget_id), as_json=as_json)
             elif action == "create":
-                _print_budgets([await _create(client, scope, subject, period, micros)], as_json=as_json)
+                _print_budgets([await _create(client, scope, subject, period, micros, member)], as_json=as_json)
             elif action == "set":
-                _print_budgets([await _set(client, budget_id, micros)], as_json=as_json)
+                _print_budgets([await _set(client, budget_id, micros, member)], as_json=as_json)
             elif action == "delete":
                 await _delete(client, budget_id)
                 _print_budgets([], as_json=as_json)
@@ -85,20 +91,23 @@ async def _list(client: Client) -> list[budget_pb2.Budget]:
             return found
 
 
-async def _create(client: Client, scope: str, subject: str, period: str, micros: int) -> budget_pb2.Budget:
+async def _create(
+    client: Client, scope: str, subject: str, period: str, micros: int, members: Sequence[str] = ()
+) -> budget_pb2.Budget:
     request = pb.CreateBudgetRequest(
         request_id=uuid.uuid4().hex,
         scope=f"BUDGET_SCOPE_{scope.upper()}",
         subject=subject,
         period=f"BUDGET_PERIOD_{period.upper()}",
         limit_micros=micros,
+        member_ids=members,
     )
     return (await client.budgets.CreateBudget(request)).budget
 
 
-async def _set(client: Client, budget_id: str, micros: int) -> budget_pb2.Budget:
+async def _set(client: Client, budget_id: str, micros: int, members: Sequence[str] = ()) -> budget_pb2.Budget:
     found = (await client.budgets.GetBudget(pb.GetBudgetRequest(budget_id=budget_id))).budget
-    request = pb.UpdateBudgetRequest(budget_id=budget_id, etag=found.etag, limit_micros=micros)
+    request = pb.UpdateBudgetRequest(budget_id=budget_id, etag=found.etag, limit_micros=micros, member_ids=members)
     return (await client.budgets.UpdateBudget(request)).budget
 
 
@@ -175,6 +184,7 @@ def _budget(one: budget_pb2.Budget) -> dict[str, Any]:
         "period_start": one.period_start.ToJsonString(),
         "period_end": one.period_end.ToJsonString() if one.HasField("period_end") else None,
         "etag": one.etag,
+        "member_ids": list(one.member_ids),
     }
 
 

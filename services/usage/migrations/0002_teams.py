@@ -1,0 +1,14 @@
+"""Budgets of teams: who belongs to one."""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects.postgresql import ARRAY
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("budgets", sa.Column("member_ids", ARRAY(sa.String), nullable=False, server_default="{}"))
