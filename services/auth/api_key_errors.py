@@ -1,6 +1,6 @@
 """What dealing with service accounts and API keys is refused for."""
 
-from services.common.errors import AlreadyExists, NotFound, Unauthenticated
+from services.common.errors import AlreadyExists, NotFound, PreconditionFailed, Unauthenticated
 
 
 class ServiceAccountNotFound(NotFound):
@@ -31,3 +31,10 @@ class ApiKeyInvalid(Unauthenticated):
 
     reason = "API_KEY_INVALID"
     message = "The API key is not valid here."
+
+
+class ApiKeyEnded(PreconditionFailed):
+    """A key that is revoked or expired has no successor."""
+
+    reason = "API_KEY_INVALID"
+    message = "The API key has ended; make a new one."

@@ -188,13 +188,18 @@ class RemoteError(Exception):
         retry_after_seconds: float | None = None,
         violations: Sequence[Violation] = (),
     ) -> None:
-        super().__init__(f"{code.name} {reason}: {message}")
+        super().__init__(message)
         self.code = code
         self.reason = reason
         self.message = message
         self.metadata: dict[str, str] = dict(metadata or {})
         self.retry_after_seconds = retry_after_seconds
         self.violations = list(violations)
+
+    def __str__(self) -> str:
+        """For logs: what kind of failure, and which fields break a rule; never what stood in them."""
+        fields = "".join(f"; {field}: {description}" for field, description in self.violations)
+        return f"{self.code.name} {self.reason}: {self.message}{fields}"
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError) -> RemoteError:

@@ -105,6 +105,7 @@ class Conversation:
     """What a turn must know of its conversation."""
 
     id: str
+    customer_id: str
     responder: Responder
     open: bool
     # The newest ticket that it is about; empty when none.

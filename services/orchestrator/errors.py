@@ -1,6 +1,14 @@
 """What can go wrong with turns, as callers are told."""
 
-from services.common.errors import Cancelled, DomainError, Exhausted, NotFound, PreconditionFailed, Unavailable
+from services.common.errors import (
+    Cancelled,
+    DomainError,
+    Exhausted,
+    InvalidInput,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+)
 
 
 class TurnNotFound(NotFound):
@@ -9,6 +17,15 @@ class TurnNotFound(NotFound):
     reason = "TURN_NOT_FOUND"
     message = "There is no such turn."
     resource_type = "turn"
+
+
+class NotTheCustomer(InvalidInput):
+    """Staff may read the conversation, but what is sent here speaks for its customer."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            violations=[("conversation_id", "is another customer's conversation; staff write to it by AppendMessage")]
+        )
 
 
 class TurnInProgress(PreconditionFailed):

@@ -15,6 +15,7 @@ from services.common.ids import ALPHABET, LENGTH
 from services.orchestrator.domain import Message, Person, ProposalReply, Responder, Turn, TurnState, derived_id
 from services.orchestrator.errors import (
     ModelOverloaded,
+    NotTheCustomer,
     ProposalNotFound,
     TurnNotFound,
     by_reason,
@@ -92,9 +93,12 @@ class TurnService:
     async def send(self, command: SendMessage) -> Sent:
         """Record the message and queue its turn, in one transaction; repeating the request answers the same.
 
-        Raises ConversationNotFound, ConversationClosed, TurnInProgress, ProposalNotFound, ModelOverloaded.
+        Raises ConversationNotFound, NotTheCustomer, ConversationClosed, TurnInProgress, ProposalNotFound,
+        ModelOverloaded.
         """
         conversation = await self._sessions.conversation(command.conversation_id)
+        if conversation.customer_id != command.caller.user_id:
+            raise NotTheCustomer
         answers = conversation.responder is Responder.ASSISTANT
         # Before the transaction: one that waits for a second connection while it holds the first can wait forever.
         refusal = await self._refusal(command) if answers else None

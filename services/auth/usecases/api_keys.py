@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from services.auth.account_ports import Announcer
-from services.auth.api_key_errors import ApiKeyInvalid, ApiKeyNotFound
+from services.auth.api_key_errors import ApiKeyEnded, ApiKeyInvalid, ApiKeyNotFound
 from services.auth.api_key_ports import KeyFilter, KeyUses
 from services.auth.api_keys import (
     MAXIMUM_LIVE_KEYS,
@@ -208,7 +208,7 @@ class Keys:
     async def rotate(self, holder: Holder, key_id: str, overlap: timedelta) -> tuple[ApiKey, str]:
         """A key in the place of another one, which ends after `overlap`.
 
-        Only the person themself replaces the key of a person. Raises ApiKeyNotFound, ApiKeyInvalid, PermissionNotHeld
+        Only the person themself replaces the key of a person. Raises ApiKeyNotFound, ApiKeyEnded, PermissionNotHeld
         or QuotaReached.
         """
         now = self._clock()
@@ -219,7 +219,7 @@ class Keys:
             if old.user_id and old.user_id != holder.granter.user_id:
                 raise ApiKeyNotFound(resource_name=key_id)
             if not old.is_live(now):
-                raise ApiKeyInvalid
+                raise ApiKeyEnded
             holder.granter.may_grant(old.scopes)
             key, secret = old.successor(holder.granter.user_id, at=now)
             if overlap:

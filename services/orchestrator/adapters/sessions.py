@@ -36,6 +36,7 @@ class SessionsClient:
         human = found.responder == conversation_pb2.RESPONDER_HUMAN
         return Conversation(
             id=found.id,
+            customer_id=found.customer_id,
             responder=Responder.HUMAN if human else Responder.ASSISTANT,
             open=found.state == conversation_pb2.CONVERSATION_STATE_OPEN,
             ticket_id=found.ticket_ids[-1] if found.ticket_ids else "",

@@ -85,6 +85,14 @@ async def test_conversations_that_cannot_be_written(desk: Desk) -> None:
     async with refused() as refusal:
         await desk.send("Hello")
     assert refusal.error.reason == "CONVERSATION_CLOSED"
+    desk.conversation.proto.state = conversation_pb2.CONVERSATION_STATE_OPEN
+    # Staff may read it, but cannot speak for its customer.
+    desk.conversation.proto.customer_id = new_id("usr")
+    async with refused() as refusal:
+        await desk.send("Hello")
+    assert refusal.error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert [field for field, _ in refusal.error.violations] == ["conversation_id"]
+    assert desk.conversation.messages == []
     desk.conversation_id = "cnv_of_nobody"
     async with refused() as refusal:
         await desk.send("Hello")
