@@ -1,7 +1,8 @@
 """What an Envoy refuses by itself, in the typed form that the services use."""
 
 import base64
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -50,12 +51,25 @@ class Refusal:
             retry.retry_delay.FromSeconds(self.retry_after_seconds)
             status.details.add().Pack(retry)
         details = base64.b64encode(status.SerializeToString()).decode().rstrip("=")
-        return (
+        headers = (
             Header("grpc-status", str(self.code)),
             # `%%` because Envoy takes a single `%` for the start of one of its own variables.
             Header("grpc-message", quote(self.message, safe=" ;,:").replace("%", "%%")),
             Header("grpc-status-details-bin", details),
         )
+        return (*headers, Header("retry-after", str(self.retry_after_seconds))) if self.retry_after_seconds else headers
+
+    @property
+    def rest_headers(self) -> tuple[Header, ...]:
+        """The headers beside that body; some of these refusals come before there is a route, which would add them."""
+        headers = (Header("x-content-type-options", "nosniff"), Header("cache-control", "no-store"))
+        return (*headers, Header("retry-after", str(self.retry_after_seconds))) if self.retry_after_seconds else headers
+
+    @property
+    def body(self) -> Mapping[str, object]:
+        """The same as JSON, for who asked by REST, as the transcoder writes it."""
+        info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": self.reason, "domain": ERROR_DOMAIN}
+        return {"code": self.code, "message": self.message, "details": [info]}
 
 
 def _token(cause: str) -> str:
@@ -114,6 +128,21 @@ REFUSALS = (
     AWAY,
     # What is left is no request that a client of ours makes.
     Refusal("response.code >= 400", code_pb2.INVALID_ARGUMENT, "INVALID_FIELD", "The edge does not take this request."),
+)
+
+# Requests by REST that the transcoder does not take, in its words; and those it never saw.
+REST_REFUSALS = (
+    Refusal(
+        "response.code_details.contains('grpc_json_transcode_failure')",
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        "%LOCAL_REPLY_BODY%",
+    ),
+    *(
+        replace(refusal, when=f"request.path.startsWith('/api/') && ({refusal.when})")
+        for refusal in REFUSALS
+        if refusal.code
+    ),
 )
 
 SIDECAR_REFUSALS = (

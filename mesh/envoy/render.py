@@ -10,11 +10,15 @@ from mesh.envoy.endpoints import write_endpoints
 from mesh.envoy.limits import CLAIMS
 from mesh.envoy.methods import Method
 from mesh.envoy.rbac import TOKEN_METADATA, edge_policies, sidecar_policies
-from mesh.envoy.refusals import REFUSALS, SIDECAR_REFUSALS
+from mesh.envoy.refusals import REFUSALS, REST_REFUSALS, SIDECAR_REFUSALS
 from mesh.envoy.topology import INFERENCE_PACKAGE, Topology
+from mesh.policy.table import services
+from mesh.rest.descriptors import descriptor_set
+from mesh.rest.paths import PREFIX
 
 TEMPLATES = Path(__file__).parent / "templates"
 NODES = ("edge", "inference")
+CONTRACTS = "contracts.binpb"
 
 # The page runs its own bundled script and styles only; Radix positions its popovers by style attributes.
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -48,9 +52,13 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
         outside=outside,
         inside=[method for method in methods if not method.from_outside],
         refusals=REFUSALS if node == "edge" else SIDECAR_REFUSALS,
+        rest_refusals=REST_REFUSALS if node == "edge" else (),
         policies=policies[node],
         token_metadata=TOKEN_METADATA[1],
         claims=CLAIMS,
+        contracts=CONTRACTS,
+        rest_prefix=PREFIX.partition("v1/")[0],
+        rest_services=sorted({method.path.strip("/").rpartition("/")[0] for method in outside}),
         content_security_policy=CONTENT_SECURITY_POLICY,
     )
     return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=120)
@@ -64,6 +72,7 @@ def write(topology: Topology, methods: tuple[Method, ...]) -> dict[str, Path]:
     for application in topology.applications:
         if not (eds / f"{application}.json").exists():
             write_endpoints(eds, application, ())
+    (topology.envoy / CONTRACTS).write_bytes(descriptor_set(services()))
     files = {}
     for node in NODES:
         for name, secret in _secrets(topology.pki / node).items():

@@ -52,6 +52,8 @@ class Topology:
     max_downstream_connections: int = 12_000
     max_streams_per_connection: int = 128
     max_request_bytes: int = 4 * 1024 * 1024
+    # A REST answer is put together whole; as gRPC it is at most 4 MiB.
+    max_response_bytes: int = 16 * 1024 * 1024
     limits: tuple[Limit, ...] = LIMITS
 
     def spiffe_id(self, workload: str) -> str:

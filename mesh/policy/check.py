@@ -1,4 +1,4 @@
-"""Fails the build on an RPC whose policy option is missing or incomplete: `python -m mesh.policy.check`."""
+"""Fails the build on an RPC whose policy is missing or incomplete, or its path: `python -m mesh.policy.check`."""
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from google.protobuf.descriptor import ServiceDescriptor
 
 from mesh.policy.table import Idempotency, MissingRule, RateClass, Rule, rule_of, services
+from mesh.rest.paths import problems as problems_with_paths
 
 WORKLOADS = frozenset(
     {
@@ -60,9 +61,10 @@ def check(checked: Iterable[ServiceDescriptor]) -> tuple[int, list[str]]:
 def main() -> int:
     """Print what is wrong; 0 when nothing is and at least one RPC was seen."""
     count, found = check(services())
+    found += problems_with_paths(services())
     for line in found:
         sys.stderr.write(f"{line}\n")
-    sys.stdout.write(f"{count} RPCs, {len(found)} problems with their policies\n")
+    sys.stdout.write(f"{count} RPCs, {len(found)} problems with their policies and paths\n")
     return 1 if found or not count else 0
 
 

@@ -1,0 +1,199 @@
+"""The REST API: the same RPCs, policies and errors by JSON, and no way around them."""
+
+import gzip
+import io
+import json
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import pytest
+import pytest_asyncio
+import yarl
+
+from deskmesh.auth.v1 import api_key_service_pb2 as keys
+from tests.integration.gateway.conftest import PASSWORD, Door
+
+ME = "/api/v1/me"
+SIGN_IN = "/api/v1/auth:signIn"
+MEGABYTE = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, as a REST client reads it."""
+
+    status: int
+    headers: Mapping[str, str]
+    json: Any
+
+    @property
+    def reason(self) -> str:
+        """The reason in the details of an error."""
+        return str(self.json["details"][0]["reason"])
+
+    @property
+    def refusal(self) -> tuple[int, str]:
+        assert self.headers["content-type"] == "application/json"
+        return self.status, self.reason
+
+
+class Rest:
+    """A program that knows HTTP and JSON only."""
+
+    def __init__(self, door: Door, session: aiohttp.ClientSession) -> None:
+        self._door = door
+        self._session = session
+        self.token = ""
+
+    async def call(self, verb: str, path: str, *, token: str | None = None, data: Any = None, **more: Any) -> Reply:
+        """A path goes out as it stands, neither encoded nor normalized."""
+        bearer = self.token if token is None else token
+        headers = {**({"authorization": f"Bearer {bearer}"} if bearer else {}), **more.pop("headers", {})}
+        url = yarl.URL(f"https://localhost:{self._door.port}{path}", encoded=True)
+        if data is not None:
+            more["data"] = io.BytesIO(data)
+        async with self._session.request(verb, url, headers=headers, **more) as response:
+            text = await response.text()
+            found = json.loads(text) if response.headers.get("content-type") == "application/json" else text
+            return Reply(response.status, {name.lower(): value for name, value in response.headers.items()}, found)
+
+
+@pytest_asyncio.fixture(scope="module")
+async def rest(door: Door) -> AsyncIterator[Rest]:
+    trusted = ssl.create_default_context(cafile=str(door.folder / "pki" / "ca.crt"))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)) as session:
+        rest = Rest(door, session)
+        signed_in = await rest.call("POST", SIGN_IN, json={"email": door.email, "password": PASSWORD})
+        rest.token = signed_in.json["tokens"]["access_token"]
+        yield rest
+
+
+async def test_reads_by_path_and_query(rest: Rest) -> None:
+    me = await rest.call("GET", ME)
+    assert me.status == 200
+    user = me.json["principal"]["user"]
+    for spelling in ("page_size", "pageSize"):
+        members = await rest.call("GET", f"/api/v1/members?{spelling}=1")
+        assert [member["user"]["id"] for member in members.json["members"]] == [user["id"]]
+
+
+async def test_what_is_empty_is_said_too(rest: Rest) -> None:
+    keys_of_nobody = await rest.call("GET", "/api/v1/invitations")
+    assert keys_of_nobody.json["invitations"] == []
+
+
+async def test_keys_get_in_with_what_they_may_do(rest: Rest, door: Door) -> None:
+    made = await door.owner.api_keys.CreateApiKey(keys.CreateApiKeyRequest(name="REST", scopes=["members.read"]))
+    as_key: dict[str, Any] = {"token": "", "headers": {"x-api-key": made.secret}}
+    assert (await rest.call("GET", "/api/v1/members", **as_key)).status == 200
+    assert (await rest.call("GET", "/api/v1/api-keys", **as_key)).refusal == (403, "PERMISSION_MISSING")
+    wrong: dict[str, Any] = {"token": "", "headers": {"x-api-key": "dm_live_wrong"}}
+    assert (await rest.call("GET", "/api/v1/members", **wrong)).refusal == (401, "API_KEY_INVALID")
+
+
+async def test_errors_of_a_service_come_with_their_details(rest: Rest) -> None:
+    invalid = await rest.call("POST", SIGN_IN, json={"email": "", "password": "x"})
+    assert invalid.refusal == (400, "INVALID_FIELD")
+    assert invalid.json["details"][1]["field_violations"][0]["field"] == "email"
+    assert invalid.json["code"] == 3
+    wrong = await rest.call("POST", SIGN_IN, json={"email": "nobody@example.com", "password": PASSWORD})
+    assert wrong.refusal == (401, "CREDENTIALS_INVALID")
+
+
+@pytest.mark.parametrize(
+    ("token", "reason"), [("", "TOKEN_MISSING"), ("x.y.z", "TOKEN_INVALID")], ids=["none", "nonsense"]
+)
+async def test_the_token_is_checked_as_for_grpc(rest: Rest, token: str, reason: str) -> None:
+    refused = await rest.call("GET", ME, token=token)
+    assert refused.refusal == (401, reason)
+    assert refused.headers["www-authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b'{"email": ', "Expected a value"),
+        (b'{"email": {"a": 1}}', "scalar field"),
+        (b'{"email":' + b"[" * 200, "too deep"),
+        (gzip.compress(b'{"email": "a"}'), "UTF-8"),
+    ],
+    ids=["cut off", "of another kind", "deep", "packed"],
+)
+async def test_what_is_no_such_json_is_refused_in_words(rest: Rest, body: bytes, says: str) -> None:
+    refused = await rest.call("POST", SIGN_IN, data=body)
+    assert refused.refusal == (400, "INVALID_FIELD")
+    assert says in refused.json["message"]
+
+
+async def test_a_giant_body_is_refused(rest: Rest) -> None:
+    body = b'{"email": "' + b"x" * 5 * MEGABYTE + b'"}'
+    assert (await rest.call("POST", SIGN_IN, data=body)).refusal == (400, "REQUEST_TOO_LARGE")
+
+
+@pytest.mark.parametrize("query", ["no_such_field=1", "page_size=many", "page_size.x=1"])
+async def test_a_query_must_be_of_the_request(rest: Rest, query: str) -> None:
+    assert (await rest.call("GET", f"/api/v1/members?{query}")).refusal == (400, "INVALID_FIELD")
+
+
+@pytest.mark.parametrize(
+    ("verb", "path", "status", "reason"),
+    [
+        ("GET", "/api/v1/nothing", 404, "METHOD_UNKNOWN"),
+        ("PUT", ME, 404, "METHOD_UNKNOWN"),
+        ("GET", "/api/v2/me", 404, "METHOD_UNKNOWN"),
+        ("GET", "/api/v1/me%2f", 400, "INVALID_FIELD"),
+        ("GET", "/api/v1%2fme", 400, "INVALID_FIELD"),
+        ("GET", "/api/v1/x/..%5cme", 400, "INVALID_FIELD"),
+        ("POST", "/api/v1/api-keys:exchange", 404, "METHOD_UNKNOWN"),
+    ],
+)
+async def test_other_paths_lead_nowhere(rest: Rest, verb: str, path: str, status: int, reason: str) -> None:
+    assert (await rest.call(verb, path)).refusal == (status, reason)
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1//me", "//api/v1/me", "/api/v1/x/../me", "/docs/../api/v1/me", "/%61pi/v1/me"]
+)
+async def test_another_spelling_of_a_path_meets_the_same_check(rest: Rest, path: str) -> None:
+    assert (await rest.call("GET", path, token="")).refusal == (401, "TOKEN_MISSING")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"x-http-method-override": "POST"},
+        {"x-envoy-original-path": "/", "x-envoy-original-method": "POST"},
+        {"x-original-url": "/", "x-rewrite-url": "/api/v1/auth:signIn"},
+        {"x-envoy-auth-headers-to-remove": "authorization"},
+        {"deskmesh-acting-organization": "org_a", "deskmesh-acting-user": "usr_a", "deskmesh-acting-roles": "owner"},
+        {"x-forwarded-client-cert": "URI=spiffe://deskmesh.local/ns/dev/sa/laptop"},
+    ],
+    ids=min,
+)
+async def test_headers_open_nothing(rest: Rest, headers: dict[str, str]) -> None:
+    assert (await rest.call("GET", ME, token="", headers=headers)).refusal == (401, "TOKEN_MISSING")
+
+
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc-web+proto", "application/grpc+json"])
+async def test_who_says_it_is_grpc_is_not_transcoded(rest: Rest, content_type: str) -> None:
+    reply = await rest.call("GET", ME, headers={"content-type": content_type})
+    assert reply.json == ""
+    assert reply.headers.get("grpc-status", "12") == "12"
+    assert reply.status in (200, 404)
+
+
+async def test_a_resource_has_one_name(rest: Rest) -> None:
+    roles = {"roles": ["ROLE_AGENT"]}
+    two_names = await rest.call("PUT", "/api/v1/members/usr_1/roles", json={**roles, "user_id": "usr_2"})
+    assert two_names.refusal == (400, "INVALID_FIELD")
+
+
+async def test_answers_tell_nothing_of_the_inside(rest: Rest) -> None:
+    for reply in (await rest.call("GET", ME), await rest.call("GET", "/api/v1/nothing")):
+        assert reply.headers["server"] == "deskmesh"
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["cache-control"] == "no-store"
+        assert not [name for name in reply.headers if name.startswith("x-envoy-")]
