@@ -90,7 +90,8 @@ def changeable(model: ModelConfig) -> dict[str, Any]:
         "autoscaling_config": {
             "min_replicas": bounds.min_replicas,
             "max_replicas": bounds.max_replicas,
-            "initial_replicas": bounds.min_replicas,
+            # Where none is kept, too: a model that cannot be loaded should show at the start.
+            "initial_replicas": max(bounds.min_replicas, 1),
             "metrics_interval_s": METRICS_SECONDS,
             "look_back_period_s": METRICS_SECONDS * 2,
             # Serve would let 30 s and 600 s pass after the policy's own delays.

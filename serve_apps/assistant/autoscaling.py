@@ -13,6 +13,8 @@ from typing import Any
 
 from serve_apps.assistant.board import HeadStore
 from serve_apps.assistant.scaling_log import NAMESPACE, Decision, ScalingLog
+from serve_apps.assistant.wishes import NAMESPACE as WISHES
+from serve_apps.assistant.wishes import Wishes
 
 # Above this share a replica preempts and recomputes: it is full, however few requests fill it.
 KV_FULL = 0.9
@@ -62,12 +64,16 @@ def wanted(bounds: Bounds, current: int, demands: Sequence[Demand]) -> int:
     return _clamp(min(current, down), bounds)
 
 
-def decide(bounds: Bounds, current: int, demands: Sequence[Demand], memory: Memory, now: float) -> tuple[int, Memory]:
+def decide(
+    bounds: Bounds, current: int, demands: Sequence[Demand], memory: Memory, now: float, held: int = 0
+) -> tuple[int, Memory]:
     """The number of replicas to have now, and what to remember. Never raises; always within the bounds.
 
     More are granted once they have been wanted for `upscale_delay_seconds` without a break, fewer for
-    `downscale_delay_seconds`, one at a time.
+    `downscale_delay_seconds`, one at a time. Where there is none, `held` requests start as many as they need at once.
     """
+    if current == 0 and held > 0:
+        return _clamp(math.ceil(held / bounds.target_running), bounds), Memory()
     within = _clamp(current, bounds)
     if within != current:
         return within, Memory()
@@ -79,9 +85,8 @@ def decide(bounds: Bounds, current: int, demands: Sequence[Demand], memory: Memo
         return current, Memory(up_since=since)
     if target < current:
         since = now if memory.down_since is None else memory.down_since
-        if now - since >= bounds.downscale_delay_seconds:
-            return current - 1, Memory()
-        return current, Memory(down_since=since)
+        gone = now - since >= bounds.downscale_delay_seconds
+        return (current - 1, Memory()) if gone else (current, Memory(down_since=since))
     return current, Memory()
 
 
@@ -112,9 +117,11 @@ class QueueDepthPolicy:
         upscale_delay_seconds: float,
         downscale_delay_seconds: float,
         log: ScalingLog | None = None,
+        wishes: Wishes | None = None,
     ) -> None:
         self._model = model
         self._log = log or ScalingLog(HeadStore(NAMESPACE))
+        self._wishes = wishes or Wishes(HeadStore(WISHES))
         self._target_running = target_running
         self._upscale_delay = upscale_delay_seconds
         self._downscale_delay = downscale_delay_seconds
@@ -132,14 +139,22 @@ class QueueDepthPolicy:
         memory = Memory(state.get("up_since"), state.get("down_since"))
         demands = _demands(context.aggregated_metrics or {})
         current, now = context.target_num_replicas, context.current_time or 0.0
-        target, next_memory = decide(bounds, current, demands, memory, now)
+        held = self._held() if current == 0 else 0
+        target, next_memory = decide(bounds, current, demands, memory, now, held)
         if target != current:
             since = memory.up_since if target > current else memory.down_since
-            self._tell(current, target, demands, now - (now if since is None else since))
+            self._tell(current, target, demands, now - (now if since is None else since), held)
         return target, {"up_since": next_memory.up_since, "down_since": next_memory.down_since}
 
-    def _tell(self, current: int, target: int, demands: Sequence[Demand], wanted_for: float) -> None:
+    def _held(self) -> int:
+        # The store's head may be away for a moment; who waits goes on waiting.
+        with contextlib.suppress(Exception):
+            return self._wishes.held(self._model)
+        return 0
+
+    def _tell(self, current: int, target: int, demands: Sequence[Demand], wanted_for: float, held: int) -> None:
         running, waiting = (sum(_finite(getattr(one, name)) for one in demands) for name in ("running", "waiting"))
+        waiting += held
         decision = Decision(
             time.time(),
             self._model,
@@ -158,6 +173,8 @@ class QueueDepthPolicy:
 
 def explain(current: int, target: int, requests: float, target_running: int) -> str:
     """Why, in a few words."""
+    if current == 0:
+        return f"{requests:.0f} requests are held for a replica"
     if target > current:
         if requests > current * target_running:
             return f"{requests:.0f} requests are more than {current} × {target_running}"

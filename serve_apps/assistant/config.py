@@ -81,7 +81,8 @@ Source = Annotated[CacheSource | PathSource | PackageSource | HubSource | Endpoi
 class AutoscalingBounds(Part):
     """How many replicas, and how full each should be."""
 
-    min_replicas: int = Field(default=1, ge=1, le=10_000)
+    # 0: without requests for `downscale_delay_seconds` none is left, and the next request waits for one to start.
+    min_replicas: int = Field(default=1, ge=0, le=10_000)
     max_replicas: int = Field(default=1, ge=1, le=10_000)
     # Requests running and waiting that one replica should have.
     target_running: int = Field(default=16, ge=1)

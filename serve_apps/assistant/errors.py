@@ -2,6 +2,9 @@
 
 from services.common.errors import Exhausted, InvalidInput, NotFound, PreconditionFailed, Unavailable
 
+# About what a small model needs to start.
+STARTING_RETRY_SECONDS = 30.0
+
 
 class ModelNotFound(NotFound):
     """No model of that name, or none that can do what is asked."""
@@ -16,6 +19,16 @@ class ModelOverloaded(Exhausted):
 
     reason = "MODEL_OVERLOADED"
     message = "The model is busy; try again shortly."
+
+
+class ModelAsleep(ModelOverloaded):
+    """No replica is kept while nobody asks; one is started for the request."""
+
+    message = "The model is being started; try again shortly."
+
+    def __init__(self, model: str) -> None:
+        super().__init__(retry_after_seconds=STARTING_RETRY_SECONDS)
+        self.model = model
 
 
 class ModelUnavailable(Unavailable):

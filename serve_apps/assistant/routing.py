@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from serve_apps.assistant.config import CapabilityName, ModelConfig
-from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded, ModelUnavailable
+from serve_apps.assistant.errors import ModelAsleep, ModelNotFound, ModelOverloaded, ModelUnavailable
 from serve_apps.assistant.routing_config import (
     LeastLoaded,
     ModelWeights,
@@ -138,7 +138,7 @@ def choose(
     """The best model that can serve the query now, and a replica of it; no I/O.
 
     `replicas` are by model name. Raises ModelNotFound when no model fits, ModelUnavailable when none of those that fit
-    has a ready replica, ModelOverloaded when all of their queues are full; nothing else.
+    has a ready replica, ModelAsleep when one of these keeps none, ModelOverloaded when all of their queues are full.
     """
     judged = [_judge(config, model, replicas.get(model.name, ()), query, draw) for model in models]
     able = _scored(config.models, [one for one in judged if one.rejection is None])
@@ -259,6 +259,9 @@ def _model_reason(best: Candidate, able: Sequence[Candidate], rejected: Sequence
 
 def _refusal(query: Query, rejected: Sequence[Candidate]) -> ModelNotFound | ModelUnavailable | ModelOverloaded:
     reasons = {one.rejection for one in rejected}
+    for one in rejected:
+        if one.rejection is Rejection.UNAVAILABLE and one.model.autoscaling.min_replicas == 0:
+            return ModelAsleep(one.model.name)
     if Rejection.OVERLOADED in reasons:
         return ModelOverloaded(retry_after_seconds=RETRY_SECONDS)
     if reasons & {Rejection.UNAVAILABLE, Rejection.DISABLED}:

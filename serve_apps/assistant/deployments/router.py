@@ -5,8 +5,9 @@ import logging
 import math
 import random
 import time
+from collections.abc import Sequence
 
-from serve_apps.assistant.board import Board, HeadStore
+from serve_apps.assistant.board import Board, HeadStore, Report
 from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.control import NAMESPACE as CONTROL
 from serve_apps.assistant.control import ControlBoard
@@ -18,10 +19,14 @@ from serve_apps.assistant.scaling_log import NAMESPACE, ScalingLog
 from serve_apps.assistant.servicer import registration
 from serve_apps.assistant.servicers.control import ControlServicer
 from serve_apps.assistant.servicers.router import RouterServicer
+from serve_apps.assistant.wishes import NAMESPACE as WISHES
+from serve_apps.assistant.wishes import Wishes
 
 logger = logging.getLogger(__name__)
 
 READ_SECONDS = 0.25
+# So long after a replica it is in Envoy's endpoints, too.
+ENVOY_SECONDS = 0.75
 CAPACITY = 1_000_000
 REGISTRY_AGE = "Since the model registry last said which models are enabled; NaN when it never has."
 
@@ -34,6 +39,7 @@ class Router:
         self._servicer = RouterServicer(config, models, random.Random())  # noqa: S311 - spreads load, no secret
         self._board = Board(HeadStore())
         self._scaling = ScalingLog(HeadStore(NAMESPACE))
+        self._wishes = Wishes(HeadStore(WISHES))
         self._control = ControlBoard(HeadStore(CONTROL))
         self._server = ReplicaServer(
             settings,
@@ -43,6 +49,7 @@ class Router:
             load=self._load,
             gauges={"deskmesh_router_registry_age_seconds": (REGISTRY_AGE, self._registry_age)},
         )
+        self._since: dict[str, float] = {}
         self._reading: asyncio.Task[None] | None = None
 
     async def reconfigure(self, _: object) -> None:
@@ -75,8 +82,17 @@ class Router:
                 logger.warning("the board could not be read", exc_info=True)
 
     async def _read(self) -> None:
-        self._servicer.learn(await self._board.read())
+        for model, held in self._servicer.wishes().items():
+            await asyncio.to_thread(self._wishes.write, model, self._server.address, held)
+        self._servicer.learn(self._reachable(await self._board.read()))
         self._servicer.learn_registry(await asyncio.to_thread(self._control.registry))
+
+    def _reachable(self, reports: Sequence[Report]) -> Sequence[Report]:
+        """Those that Envoy has surely heard of; at the first look all of them."""
+        now = time.monotonic()
+        since = now if self._since else now - ENVOY_SECONDS
+        self._since = {one.replica: self._since.get(one.replica, since) for one in reports}
+        return [one for one in reports if now - self._since[one.replica] >= ENVOY_SECONDS]
 
     def _load(self) -> EngineLoad:
         return EngineLoad(waiting=self._servicer.waiting)

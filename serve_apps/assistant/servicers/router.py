@@ -12,6 +12,7 @@ from serve_apps.assistant import mapping
 from serve_apps.assistant.board import Report
 from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.control import RegistryState
+from serve_apps.assistant.errors import ModelAsleep
 from serve_apps.assistant.fairness import TenantShares
 from serve_apps.assistant.prefixes import PrefixMemory
 from serve_apps.assistant.routing import Choice, Query, ReplicaState, choose
@@ -36,6 +37,8 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._prefixes = PrefixMemory(max(remembered)) if remembered else None
         self._shares = TenantShares()
         self._room = WaitingRoom(config.queue, self._decide, self._shares.taken)
+        # Models without a replica that were asked for since somebody was told.
+        self._asleep: set[str] = set()
         self._decisions: Sequence[Decision] = ()
         self._decided = asyncio.Event()
         self._registry = RegistryState()
@@ -63,6 +66,12 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     def waiting(self) -> int:
         """Requests that wait for room."""
         return len(self._room)
+
+    def wishes(self) -> Mapping[str, int]:
+        """How many requests want each model that has no replica: those of RouteQueued, which wait, and at least the one
+        of Route that was sent away. To be asked once a look at the board; then forgotten."""
+        asleep, self._asleep = self._asleep, set()
+        return {model: max(self.waiting, 1) for model in sorted(asleep)}
 
     def learn_decisions(self, decisions: Sequence[Decision]) -> None:
         """Take note of the decisions on replicas, oldest first."""
@@ -98,7 +107,11 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         query = replace(query, disabled=self._registry.disabled)
         if self._prefixes is not None and query.prefix_blocks:
             query = replace(query, known_blocks=self._prefixes.known(query.prefix_blocks))
-        choice = choose(self._config, self._models, self._states, query, self._draw)
+        try:
+            choice = choose(self._config, self._models, self._states, query, self._draw)
+        except ModelAsleep as asleep:
+            self._asleep.add(asleep.model)
+            raise
         self._sent_to(choice.replica, choice.model.name)
         self._shares.note(tenant, query.prompt_tokens + query.completion_tokens)
         if self._prefixes is not None:
