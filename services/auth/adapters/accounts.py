@@ -2,7 +2,7 @@
 units of work of the whole system see them."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.auth import tables
 from services.auth.accounts import Account, Letter, Link, MailJob, Purpose
-from services.common.revocations import KEPT_SECONDS, Revocation
+from services.common.revocations import Revocation
 
 
 class SqlAccounts:
@@ -97,8 +97,6 @@ class SqlRevocationLog:
 
     async def add(self, revocation: Revocation, *, at: datetime) -> None:
         table = tables.revocations
-        # What no token is old enough for is of no use.
-        await self._session.execute(delete(table).where(table.c.revoked_at < at - timedelta(seconds=KEPT_SECONDS)))
         values = {"subject": revocation.subject, "not_before": revocation.not_before, "revoked_at": at}
         # Without RETURNING, which would read: work for a tenant may only add.
         await self._session.execute(insert(table).inline().values(values))

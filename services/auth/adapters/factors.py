@@ -1,7 +1,7 @@
 """Second factors and challenges in Postgres, for units of work of the whole system alone."""
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -81,8 +81,6 @@ class SqlChallenges:
 
     async def add(self, challenge: Challenge) -> None:
         table = tables.challenges
-        over = challenge.expires_at - timedelta(hours=1)
-        await self._session.execute(delete(table).where(table.c.expires_at < over))
         values = {
             "hash": challenge.hash,
             "kind": str(challenge.kind),

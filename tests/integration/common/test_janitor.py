@@ -125,7 +125,7 @@ async def test_it_sweeps_while_it_is_entered(
     assert await ages(sessions, organization_id) == []
 
 
-async def test_auth_forgets_tokens_that_ended_and_then_their_family(stack: TestStack, postgres: Postgres) -> None:
+async def test_auth_forgets_what_ended(stack: TestStack, postgres: Postgres) -> None:
     settings = stack.settings("auth", AuthSettings, secrets_folder=stack.folder)
     engine = create_async_engine(postgres.url("auth"))
     sessions = create_sessionmaker(engine)
@@ -148,6 +148,11 @@ async def test_auth_forgets_tokens_that_ended_and_then_their_family(stack: TestS
             await work.session.execute(sa.insert(auth.refresh_families).values(**family))
         tokens = [token(living, NOW - day * 2), token(living, NOW + day), token(dying, NOW - day * 2)]
         await work.session.execute(sa.insert(auth.refresh_tokens).values(tokens))
+        links = [{"hash": uuid4().bytes, "expires_at": at} for at in (NOW - day * 2, NOW + day)]
+        of_user = {"user_id": user_id, "purpose": "verify", "email": user["email"]}
+        await work.session.execute(sa.insert(auth.mail_links).values([link | of_user for link in links]))
+        revoked = [{"subject": user_id, "not_before": at.timestamp(), "revoked_at": at} for at in (NOW - day, NOW)]
+        await work.session.execute(sa.insert(auth.revocations).values(revoked))
         await work.commit()
     await janitor(sessions, *purges(settings)).sweep()
     async with SqlUnitOfWork(sessions, system=True) as work:
@@ -158,4 +163,10 @@ async def test_auth_forgets_tokens_that_ended_and_then_their_family(stack: TestS
             sa.select(auth.refresh_tokens.c.expires_at).where(auth.refresh_tokens.c.family_id == living)
         )
         assert (list(families), list(left)) == ([living], [NOW + day])
+        for table, column, kept in (
+            (auth.mail_links, auth.mail_links.c.expires_at, NOW + day),
+            (auth.revocations, auth.revocations.c.revoked_at, NOW),
+        ):
+            mine = table.c.user_id if table is auth.mail_links else table.c.subject
+            assert list(await work.session.scalars(sa.select(column).where(mine == user_id))) == [kept]
     await engine.dispose()
