@@ -57,7 +57,11 @@ async def _channel(service: str, offset: int) -> AsyncIterator[grpc.aio.Channel]
 
     settings = StackSettings()
     folder = settings.paths.pki / "laptop"
-    material = Material(*((folder / name).read_bytes() for name in ("tls.crt", "tls.key", "ca.crt")))
+    material = Material(
+        key=(folder / "tls.key").read_bytes(),
+        certificate=(folder / "tls.crt").read_bytes(),
+        authority=(folder / "ca.crt").read_bytes(),
+    )
     options = [("grpc.ssl_target_name_override", service), ("grpc.default_authority", service)]
     address = f"127.0.0.1:{settings.base_port + offset}"
     async with grpc.aio.secure_channel(address, channel_credentials(material), options) as channel:
