@@ -10,6 +10,7 @@ from deskmesh.auth.v1 import (
     api_key_service_pb2_grpc,
     audit_service_pb2_grpc,
     auth_service_pb2_grpc,
+    consent_service_pb2_grpc,
     invitation_service_pb2_grpc,
     membership_service_pb2_grpc,
     mfa_service_pb2_grpc,
@@ -23,6 +24,9 @@ from services.auth.adapters.api_keys import BatchedKeyUses
 from services.auth.adapters.attempts import ValkeyAttempts
 from services.auth.adapters.envelope import AesEnvelope
 from services.auth.adapters.limits import ValkeyAllowances
+from services.auth.adapters.oauth_grammar import AuthlibGrammar
+from services.auth.adapters.oauth_http import OAuthHttp, listen
+from services.auth.adapters.oauth_tokens import JwtIdTokens, JwtReader
 from services.auth.adapters.passwords import ArgonPasswords
 from services.auth.adapters.retention import purges
 from services.auth.adapters.revocations import ValkeyAnnouncer, answer
@@ -30,10 +34,12 @@ from services.auth.adapters.roles import permission_catalogue
 from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
 from services.auth.adapters.sql import SqlWorkFactory
 from services.auth.adapters.webauthn import PyWebauthn
+from services.auth.oauth import AUTHORIZATION_CODE, COMMAND_LINE, REFRESH_TOKEN, Client
 from services.auth.servicer import AuthServicer, OrganizationServicer
 from services.auth.servicers.accounts import AccountServicer, SigningKeyServicer
 from services.auth.servicers.api_keys import ApiKeyServicer
 from services.auth.servicers.audit import AuditServicer
+from services.auth.servicers.consents import ConsentServicer
 from services.auth.servicers.mfa import MfaServicer
 from services.auth.servicers.origin import WithOrigin
 from services.auth.servicers.passkeys import PasskeyServicer
@@ -43,6 +49,7 @@ from services.auth.settings import AuthSettings
 from services.auth.usecases.accounts import Accounts
 from services.auth.usecases.api_keys import Keys, ServiceAccounts
 from services.auth.usecases.audit import Audit
+from services.auth.usecases.consents import Consents
 from services.auth.usecases.invitations import Invitations
 from services.auth.usecases.mailroom import MailRoom
 from services.auth.usecases.members import Members
@@ -50,6 +57,7 @@ from services.auth.usecases.mfa import Codes, Mfa
 from services.auth.usecases.opening import Openings
 from services.auth.usecases.passkeys import PasskeyUses
 from services.auth.usecases.places import Places
+from services.auth.usecases.provider import Provider
 from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
 from services.auth.usecases.signing_keys import SigningKeys
@@ -139,6 +147,24 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     )
     uses = await stack.enter_async_context(BatchedKeyUses(work))
     keys = Keys(work, key_tokens, uses, announcer, platform.clock, frozenset(catalogue))
+    issuer, programs = settings.public_url.rstrip("/"), clients(settings)
+    grammar = AuthlibGrammar(issuer, programs)
+    pepper = sealer.derive("user-codes")
+    consents = Consents(work, grammar, programs, allowances, platform.clock, issuer=issuer, pepper=pepper)
+    if settings.oauth_socket is not None:
+        provider = Provider(
+            work,
+            grammar,
+            openings,
+            sessions,
+            JwtIdTokens(ring, issuer),
+            JwtReader(ring, issuer=settings.token_issuer, audience=settings.token_audience),
+            allowances,
+            platform.clock,
+            pepper=pepper,
+        )
+        endpoints = OAuthHttp(provider, grammar, ring.jwks, issuer).application()
+        await listen(stack, endpoints, settings.oauth_socket, drain_seconds=settings.drain_seconds)
     return [
         ServicerRegistration(
             auth_service_pb2_grpc.add_AuthServiceServicer_to_server, WithOrigin(AuthServicer(sessions))
@@ -172,9 +198,30 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             WithOrigin(ApiKeyServicer(ServiceAccounts(work, announcer, platform.clock), keys)),
         ),
         ServicerRegistration(
+            consent_service_pb2_grpc.add_ConsentServiceServicer_to_server, WithOrigin(ConsentServicer(consents))
+        ),
+        ServicerRegistration(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server, WithOrigin(AuditServicer(Audit(work)))
         ),
     ]
+
+
+def clients(settings: AuthSettings) -> dict[str, Client]:
+    """The programs that people may let in, by ID."""
+    grants = frozenset({AUTHORIZATION_CODE, REFRESH_TOKEN})
+    configured = (
+        Client(
+            one.id,
+            one.name,
+            grants,
+            one.redirect_uris,
+            one.scopes,
+            bytes.fromhex(one.secret_sha256),
+            one.introspects,
+        )
+        for one in settings.oauth_clients
+    )
+    return {client.id: client for client in (COMMAND_LINE, *configured)}
 
 
 def mailer(settings: AuthSettings) -> Mailer:

@@ -148,6 +148,9 @@ class RefreshFamily:
     # When the person last proved who they are, and by what, in the words of RFC 8176.
     authenticated_at: datetime | None = None
     methods: tuple[str, ...] = ()
+    # The program that a person let act for them, and what it may; none for a sign-in of their own.
+    client_id: str = ""
+    scopes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

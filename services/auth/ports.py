@@ -12,6 +12,7 @@ from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.factor_ports import Challenges, Factors, Passkeys
 from services.auth.invitations import Invitation
+from services.auth.oauth_ports import Grants
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 
@@ -97,6 +98,9 @@ class RefreshTokens(Protocol):
 
     async def prove(self, family_id: str, methods: Sequence[str], *, at: datetime) -> RefreshFamily | None:
         """Keep that the person proved anew who they are; returns the family, or None if it is not alive."""
+
+    async def find_family(self, family_id: str) -> RefreshFamily | None:
+        """The sign-in, ended or not."""
 
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         """End every token of a family."""
@@ -221,6 +225,9 @@ class Work(Protocol):
     def api_keys(self) -> ApiKeys: ...
 
     @property
+    def grants(self) -> Grants: ...
+
+    @property
     def audit(self) -> AuditLog: ...
 
     @property
@@ -277,6 +284,8 @@ class AccessTokens(Protocol):
         session_id: str = "",
         authenticated_at: datetime | None = None,
         methods: Sequence[str] = (),
+        client_id: str = "",
+        scopes: Sequence[str] = (),
     ) -> AccessToken:
         """A new access token; single permissions may stand among the roles. The rest is of the sign-in, if any."""
 

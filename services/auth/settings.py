@@ -2,9 +2,40 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from services.auth.oauth import CLI, SCOPES, check_redirect_uri
 from services.common.settings import ServiceSettings
+
+
+class OAuthClient(BaseModel):
+    """A program that may ask people to let it in."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{2,63}$")
+    name: str = Field(min_length=1, max_length=100)
+    # HTTPS, or HTTP on 127.0.0.1 or [::1], where without a port any will do.
+    redirect_uris: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = SCOPES
+    # SHA-256, in hexadecimal digits, of a secret of at least 256 random bits; without it the program is a public one.
+    secret_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", repr=False)
+    # May ask about tokens of other programs.
+    introspects: bool = False
+
+    @field_validator("redirect_uris")
+    @classmethod
+    def _are_safe(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        for uri in uris:
+            check_redirect_uri(uri)
+        return uris
+
+    @field_validator("scopes")
+    @classmethod
+    def _are_known(cls, scopes: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(scopes) - set(SCOPES):
+            raise ValueError(f"there is no scope {', '.join(sorted(unknown))}")
+        return scopes
 
 
 class AuthSettings(ServiceSettings):
@@ -19,7 +50,13 @@ class AuthSettings(ServiceSettings):
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     signing_key_days: int = Field(default=30, ge=1)
 
-    # Where people reach the web app; links in letters begin with it, and passkeys belong to its host.
+    # Where only the edge reaches the OAuth endpoints; they are not served if unset.
+    oauth_socket: Path | None = None
+    # Programs beside the command line, as JSON.
+    oauth_clients: tuple[OAuthClient, ...] = ()
+
+    # Where people reach the web app; links in letters begin with it, passkeys belong to its host, and it is the issuer
+    # of ID tokens.
     public_url: str = "https://localhost:8443"
     # smtps://user:password@host:465, or smtp://host:587 with STARTTLS; without it letters go into the folder.
     smtp_url: str = Field(default="", repr=False)
@@ -35,3 +72,11 @@ class AuthSettings(ServiceSettings):
     password_passes: int = Field(default=2, ge=1)
     password_threads: int = Field(default=2, ge=1)
     password_queue: int = Field(default=64, ge=1)
+
+    @model_validator(mode="after")
+    def _programs_have_names_of_their_own(self) -> "AuthSettings":
+        # An ID token, whose audience is the program, must never pass for an access token.
+        names = [client.id for client in self.oauth_clients]
+        if len({*names, CLI, self.token_audience}) != len(names) + 2:
+            raise ValueError("each OAuth client needs an id of its own, other than the token audience")
+        return self

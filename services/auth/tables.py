@@ -76,6 +76,9 @@ refresh_families = Table(
     Column("revoked_at", DateTime(timezone=True)),
     Column("authenticated_at", DateTime(timezone=True)),
     Column("methods", ARRAY(Text), nullable=False, server_default="{}"),
+    # Of a program that a person let in.
+    Column("client_id", String, nullable=False, server_default=""),
+    Column("scopes", ARRAY(Text), nullable=False, server_default="{}"),
     Index(None, "organization_id", "user_id"),
 )
 
@@ -182,6 +185,44 @@ challenges = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
     Column("data", LargeBinary, nullable=False),
     Column("attempts", Integer, nullable=False),
+)
+
+oauth_codes = Table(
+    "oauth_codes",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("client_id", String, nullable=False),
+    Column("redirect_uri", String, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("code_challenge", String, nullable=False),
+    Column("nonce", String, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("organization_id", String, nullable=False),
+    Column("family_id", String, nullable=False),
+    Column("authenticated_at", DateTime(timezone=True), nullable=False),
+    Column("methods", ARRAY(Text), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    # Kept after the code was redeemed: when it comes again, this sign-in ends.
+    Column("issued_family_id", String, nullable=False),
+)
+
+# The person's columns are empty until somebody let the device in.
+oauth_devices = Table(
+    "oauth_devices",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("user_code_hash", LargeBinary, nullable=False, unique=True),
+    Column("client_id", String, nullable=False),
+    Column("scopes", ARRAY(Text), nullable=False),
+    Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
+    Column("interval_seconds", Integer, nullable=False),
+    Column("polled_at", DateTime(timezone=True)),
+    Column("denied", Boolean, nullable=False),
+    Column("user_id", String, nullable=False),
+    Column("organization_id", String, nullable=False),
+    Column("family_id", String, nullable=False),
+    Column("authenticated_at", DateTime(timezone=True)),
+    Column("methods", ARRAY(Text), nullable=False),
 )
 
 # Append-only: the service's role may add and read rows, and nothing else.

@@ -14,7 +14,7 @@ AFTER_EXPIRY = timedelta(days=1)
 
 
 def purges(settings: AuthSettings) -> tuple[Purge, ...]:
-    """What has ended: request IDs, links, challenges, revocations, refresh tokens and then their families."""
+    """What has ended: request IDs, links, challenges, codes, revocations, refresh tokens and then their families."""
     of_family = exists().where(tables.refresh_tokens.c.family_id == tables.refresh_families.c.id)
     return (
         request_ids(tables.idempotency_records, settings),
@@ -22,5 +22,7 @@ def purges(settings: AuthSettings) -> tuple[Purge, ...]:
         Purge(tables.challenges, "expires_at", timedelta(hours=1)),
         Purge(tables.revocations, "revoked_at", timedelta(seconds=KEPT_SECONDS)),
         Purge(tables.refresh_tokens, "expires_at", AFTER_EXPIRY),
+        Purge(tables.oauth_codes, "expires_at", AFTER_EXPIRY),
+        Purge(tables.oauth_devices, "expires_at", timedelta(0)),
         Purge(tables.refresh_families, "created_at", AFTER_EXPIRY, only=not_(of_family)),
     )

@@ -20,13 +20,14 @@ from pathlib import Path
 import jwt
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from sqlalchemy import delete, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.auth import tables
+from services.auth.oauth import API
 from services.auth.ports import AccessToken
 from services.auth.usecases.signing_keys import PublishedKey
 from services.common import background
@@ -42,6 +43,8 @@ PUBLISHED_AHEAD = timedelta(minutes=3)
 PUBLISHED_AFTER = timedelta(hours=2)
 REFRESH_SECONDS = 20.0
 NONCE_BYTES = 12
+# Ends the audience of tokens that open nothing but the userinfo endpoint.
+USERINFO = "/userinfo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +127,10 @@ class KeyRing:
         now = self._clock()
         known = [key for key in self._keys if now - key.created_at >= PUBLISHED_AHEAD]
         return known[-1] if known else self._keys[0]
+
+    def public_key(self, key_id: str) -> Ed25519PublicKey | None:
+        """The published key of this ID."""
+        return next((key.private_key.public_key() for key in self._keys if key.id == key_id), None)
 
     def published(self) -> Sequence[PublishedKey]:
         """The published keys, oldest first."""
@@ -209,6 +216,8 @@ class JwtAccessTokens:
         session_id: str = "",
         authenticated_at: datetime | None = None,
         methods: Sequence[str] = (),
+        client_id: str = "",
+        scopes: Sequence[str] = (),
     ) -> AccessToken:
         # With its fraction, so that it can be told from a revocation of the same second.
         now = time.time()
@@ -227,6 +236,11 @@ class JwtAccessTokens:
         if authenticated_at is not None:
             claims["auth_time"] = int(authenticated_at.timestamp())
             claims["amr"] = list(methods)
+        if client_id:
+            claims |= {"client_id": client_id, "scope": " ".join(scopes)}
+            if API not in scopes:
+                # No service takes it, and it says nothing of what its person may do.
+                claims |= {"aud": self._audience + USERINFO, "roles": []}
         key = self._ring.current()
         value = jwt.encode(claims, key.private_key, algorithm=ALGORITHM, headers={"kid": key.id})
         return AccessToken(value, self._lifetime_seconds)

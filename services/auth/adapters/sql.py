@@ -14,6 +14,7 @@ from services.auth.adapters.api_keys import SqlApiKeys
 from services.auth.adapters.audit import SqlAuditLog
 from services.auth.adapters.factors import SqlChallenges, SqlFactors
 from services.auth.adapters.invitations import SqlInvitations
+from services.auth.adapters.oauth_grants import SqlGrants
 from services.auth.adapters.passkeys import SqlPasskeys
 from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
@@ -196,6 +197,8 @@ class SqlRefreshTokens:
             "created_at": family.created_at,
             "authenticated_at": family.authenticated_at,
             "methods": list(family.methods),
+            "client_id": family.client_id,
+            "scopes": list(family.scopes),
         }
         await self._session.execute(insert(tables.refresh_families).values(values))
         await self._add(family, token_hash, expires_at)
@@ -233,6 +236,11 @@ class SqlRefreshTokens:
         proved = update(families).where(families.c.id == family_id, families.c.revoked_at.is_(None))
         statement = proved.values(authenticated_at=at, methods=list(methods)).returning(families)
         row = (await self._session.execute(statement)).first()
+        return _family(row) if row else None
+
+    async def find_family(self, family_id: str) -> RefreshFamily | None:
+        families = tables.refresh_families
+        row = (await self._session.execute(select(families).where(families.c.id == family_id))).first()
         return _family(row) if row else None
 
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
@@ -281,6 +289,7 @@ class SqlWork(SqlUnitOfWork):
     challenges: SqlChallenges
     revocations: SqlRevocationLog
     api_keys: SqlApiKeys
+    grants: SqlGrants
     audit: SqlAuditLog
     requests: IdempotencyRecords
 
@@ -299,6 +308,7 @@ class SqlWork(SqlUnitOfWork):
         self.challenges = SqlChallenges(session)
         self.revocations = SqlRevocationLog(session)
         self.api_keys = SqlApiKeys(session, self.organization_id)
+        self.grants = SqlGrants(session)
         self.audit = SqlAuditLog(session)
         self.requests = IdempotencyRecords(session, self.organization_id, tables.idempotency_records)
 
@@ -325,6 +335,8 @@ def _family(row: Row[Any]) -> RefreshFamily:
         row.revoked_at,
         row.authenticated_at,
         tuple(row.methods),
+        row.client_id,
+        tuple(row.scopes),
     )
 
 

@@ -38,6 +38,7 @@ class SignedIn:
 
     principal: Principal
     tokens: TokenPair
+    family: RefreshFamily
 
 
 class Openings:
@@ -56,9 +57,19 @@ class Openings:
         self.refresh_lifetime = refresh_lifetime
 
     async def begin(
-        self, work: Work, principal: Principal, methods: Sequence[str], *, authenticated_at: datetime | None = None
+        self,
+        work: Work,
+        principal: Principal,
+        methods: Sequence[str],
+        *,
+        authenticated_at: datetime | None = None,
+        client_id: str = "",
+        scopes: Sequence[str] = (),
     ) -> SignedIn:
-        """Open a family for a person who proved who they are by `methods`: just now, unless it says when."""
+        """Open a family for a person who proved who they are by `methods`: just now, unless it says when.
+
+        With a `client_id` it is that program's, for these scopes.
+        """
         now = self._clock()
         token = new_refresh_token()
         family = RefreshFamily(
@@ -68,9 +79,11 @@ class Openings:
             now,
             authenticated_at=authenticated_at or now,
             methods=tuple(methods),
+            client_id=client_id,
+            scopes=tuple(scopes),
         )
         await work.refresh_tokens.begin(family, hash_refresh_token(token), now + self.refresh_lifetime)
-        return SignedIn(principal, self.pair(family, principal.grants, token))
+        return SignedIn(principal, self.pair(family, principal.grants, token), family)
 
     def successor_of(self, token: str) -> str:
         """256 bits that nobody guesses without the key, the same each time."""
@@ -91,4 +104,6 @@ class Openings:
             session_id=family.id,
             authenticated_at=proved,
             methods=family.methods,
+            client_id=family.client_id,
+            scopes=family.scopes,
         )

@@ -20,12 +20,16 @@ from services.auth.domain import (
     normalize_email,
 )
 from services.auth.errors import CredentialsInvalid, EmailTaken, OrganizationNotFound, RefreshTokenInvalid
+from services.auth.oauth import CLI
 from services.auth.passwords import check_password
 from services.auth.ports import Attempts, Passwords, Work, WorkFactory
 from services.auth.usecases.mfa import Challenged, challenge_for
 from services.auth.usecases.opening import PASSWORD, Openings, SignedIn, TokenPair
 from services.common.clock import Clock
 from services.common.revocations import Revocation
+
+# The sign-ins that the clients made here renew: a person's own, and the command line's, which has no secret to prove.
+OWN_CLIENTS = ("", CLI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +133,20 @@ class Sessions:
         await self._attempts.succeeded(email, command.source)
         return signed_in
 
-    async def refresh(self, token: str) -> TokenPair:
-        """Spend a refresh token for a new pair. Raises RefreshTokenInvalid; a reused one ends its whole family."""
+    async def refresh(self, token: str, clients: Sequence[str] = OWN_CLIENTS) -> TokenPair:
+        """Spend a refresh token for a new pair. Raises RefreshTokenInvalid; a reused one ends its whole family.
+
+        `clients` are the programs of whose sign-ins it may be.
+        """
         received_at = self._clock()
         async with self._work.system() as work:
             stored = await work.refresh_tokens.find_locked(hash_refresh_token(token))
-            if stored is None:
+            if stored is None or stored.family.client_id not in clients:
                 raise RefreshTokenInvalid
             family, now = stored.family, self._clock()
             if stored.is_reuse(received_at):
                 if family.revoked_at is None:
-                    await self._end(work, family, EventType.REFRESH_REUSED, now)
+                    await self.end(work, family, EventType.REFRESH_REUSED, now)
                 raise RefreshTokenInvalid
             membership = await work.memberships.find(family.organization_id, family.user_id)
             if membership is None or not stored.is_live(now):
@@ -156,9 +163,9 @@ class Sessions:
         async with self._work.system() as work:
             stored = await work.refresh_tokens.find_locked(hash_refresh_token(token))
             if stored is not None and stored.family.revoked_at is None:
-                await self._end(work, stored.family, EventType.SIGN_OUT, self._clock())
+                await self.end(work, stored.family, EventType.SIGN_OUT, self._clock())
 
-    async def _end(self, work: Work, family: RefreshFamily, why: EventType, at: datetime) -> None:
+    async def end(self, work: Work, family: RefreshFamily, why: EventType, at: datetime) -> None:
         """End a family, its access tokens included, and commit."""
         ended = Revocation(family.id, at.timestamp())
         await work.refresh_tokens.revoke_family(family.id, at=at)

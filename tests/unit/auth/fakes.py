@@ -17,6 +17,7 @@ from services.auth.errors import EmailTaken, OrganizationNotFound, RoleNameTaken
 from services.auth.factors import Challenge, Totp
 from services.auth.invitation_errors import InvitationNotFound
 from services.auth.invitations import Invitation
+from services.auth.oauth import AuthorizationCode, DeviceRequest
 from services.auth.passkeys import Passkey
 from services.auth.ports import AccessToken, AuditFilter
 from services.auth.roles import CustomRole
@@ -25,6 +26,7 @@ from services.common.errors import RequestIdReused
 from services.common.revocations import Revocation
 from tests.unit.auth.account_fakes import FakeAccounts, FakeLinks, FakeMailJobs, FakeRevocationLog
 from tests.unit.auth.factor_fakes import FakeChallenges, FakeFactors, FakePasskeys
+from tests.unit.auth.oauth_fakes import FakeGrants
 
 
 @dataclass
@@ -50,6 +52,8 @@ class FakeStore:
     service_accounts: dict[str, ServiceAccount] = field(default_factory=dict)
     invitations: dict[str, Invitation] = field(default_factory=dict)
     keys: dict[str, ApiKey] = field(default_factory=dict)
+    codes_granted: dict[bytes, AuthorizationCode] = field(default_factory=dict)
+    devices: dict[bytes, DeviceRequest] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
 
@@ -81,6 +85,7 @@ class FakeWork:
         self.passkeys = FakePasskeys(self._store)
         self.challenges = FakeChallenges(self._store)
         self.api_keys = FakeApiKeys(self._store, self._organization_id or "")
+        self.grants = FakeGrants(self._store)
         self.audit = FakeAuditLog(self._store, self._organization_id)
         self.requests = FakeRequests(self._store, self._organization_id or "")
         return self
@@ -278,6 +283,9 @@ class FakeRefreshTokens:
             return None
         self._store.families[family_id] = replace(family, authenticated_at=at, methods=tuple(methods))
         return self._store.families[family_id]
+
+    async def find_family(self, family_id: str) -> RefreshFamily | None:
+        return self._store.families.get(family_id)
 
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         self._store.families[family_id] = replace(self._store.families[family_id], revoked_at=at)
