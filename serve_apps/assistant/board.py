@@ -36,6 +36,8 @@ class Report:
     degraded: bool = False
     first_token_seconds: float = 0.0
     token_seconds: float = 0.0
+    # Within which 95 of 100 had their first token.
+    slow_first_token_seconds: float = 0.0
 
 
 class Store(Protocol):

@@ -188,6 +188,15 @@ class TargetConfig(Part):
             raise ValueError(f"no model can have the application {taken.pop()}")
         return self
 
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        named = set(self.router.cascade.models if self.router.cascade else ())
+        for model, others in self.router.fallbacks.items():
+            named |= {model, *others}
+        if unknown := sorted(named - {model.name for model in self.models}):
+            raise ValueError(f"router names models that are not in the file: {', '.join(unknown)}")
+        return self
+
     @property
     def applications(self) -> tuple[str, ...]:
         """The names of the Serve applications, as Envoy knows them."""

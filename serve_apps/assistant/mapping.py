@@ -62,6 +62,7 @@ _REJECTIONS = {
     Rejection.UNAVAILABLE: routing_pb2.REJECTION_UNAVAILABLE,
     Rejection.OVERLOADED: routing_pb2.REJECTION_OVERLOADED,
     Rejection.DISABLED: routing_pb2.REJECTION_DISABLED,
+    Rejection.CASCADE: routing_pb2.REJECTION_CASCADE,
 }
 _NAMES = {value: name for name, value in _CAPABILITIES.items()}
 
@@ -197,7 +198,8 @@ def to_query(request: router_service_pb2.RouteRequest) -> Query:
         within_seconds=request.within.ToMicroseconds() / 1e6 if request.HasField("within") else None,
         language=request.language,
         priority=request.priority,
-        avoid=frozenset(request.avoid_replicas),
+        avoid=frozenset((*request.avoid_replicas, *filter(None, (request.hedge_of,)))),
+        escalate_from=request.escalate_from,
         prefix_blocks=tuple(request.prefix_blocks),
     )
 
@@ -215,6 +217,10 @@ def route_response(choice: Choice) -> router_service_pb2.RouteResponse:
             place=choice.place,
         ),
     )
+    if choice.escalate_below is not None:
+        response.escalation.least_mean_log_probability = choice.escalate_below
+    if choice.hedge_after_seconds:
+        response.hedge_after.FromMilliseconds(max(round(choice.hedge_after_seconds * 1000), 1))
     if choice.place:
         response.routing.waited.FromMilliseconds(round(choice.waited_seconds * 1000))
     response.lease.FromMilliseconds(round(choice.lease_seconds * 1000))

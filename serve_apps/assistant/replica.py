@@ -209,6 +209,7 @@ class ReplicaServer:
             degraded=load.degraded,
             first_token_seconds=round(self._pace.first_token_seconds, 4),
             token_seconds=round(self._pace.token_seconds, 5),
+            slow_first_token_seconds=round(self._pace.slow_first_token_seconds, 4),
         )
 
 

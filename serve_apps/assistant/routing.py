@@ -26,6 +26,7 @@ from serve_apps.assistant.routing_config import (
 RETRY_SECONDS = 1.0
 # A request of low urgency finds a model full when this share of its places is taken.
 LOW_PRIORITY_SHARE = 0.8
+_BY_SCORE = ("best score", "first of equals")
 _MASK = (1 << 32) - 1
 _ODD = 0x9E3779B1
 
@@ -42,6 +43,7 @@ class Rejection(StrEnum):
     UNAVAILABLE = "unavailable"
     OVERLOADED = "overloaded"
     DISABLED = "disabled"
+    CASCADE = "cascade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,8 @@ class Query:
     disabled: frozenset[str] = frozenset()
     prefix_blocks: tuple[int, ...] = ()
     known_blocks: Mapping[str, int] = field(default_factory=dict)
+    # The model whose answer was not good enough: only those after it in the cascade come into question.
+    escalate_from: str = ""
     # A replica counts as full at this share of its capacity.
     room_share: float = 1.0
 
@@ -108,6 +112,10 @@ class Choice:
     candidates: tuple[Candidate, ...]
     model_reason: str
     lease_seconds: float
+    # Set when there is a better model to ask: below this mean log probability of its tokens an answer is a guess.
+    escalate_below: float | None = None
+    # Seconds without a first token after which a second replica may be asked for; 0 for none.
+    hedge_after_seconds: float = 0.0
     # What it waited in the router for room, and the place in the queue at which it began; 0 for none.
     waited_seconds: float = 0.0
     place: int = 0
@@ -140,16 +148,31 @@ def choose(
     `replicas` are by model name. Raises ModelNotFound when no model fits, ModelUnavailable when none of those that fit
     has a ready replica, ModelAsleep when one of these keeps none, ModelOverloaded when all of their queues are full.
     """
+    if query.model in config.fallbacks:
+        return _with_fallbacks(config, models, replicas, query, draw)
     judged = [_judge(config, model, replicas.get(model.name, ()), query, draw) for model in models]
     able = _scored(config.models, [one for one in judged if one.rejection is None])
     rejected = [one for one in judged if one.rejection is not None]
     if not able:
         raise _refusal(query, rejected)
     # The sort is stable: equals stay in the order of the file.
-    able.sort(key=lambda one: (one.degraded, one.late, one.expected_seconds if one.late else -one.score))
+    steps = _steps(config, query)
+    able.sort(
+        key=lambda one: (
+            one.degraded,
+            one.late,
+            one.expected_seconds if one.late else steps.get(one.model.name, len(steps)),
+            -one.score,
+        )
+    )
     best = able[0]
     lease = config.lease_seconds if best.load_share < config.lease_load_share and not best.degraded else 0.0
-    return Choice((*able, *rejected), _model_reason(best, able, rejected, query), lease)
+    reason = _model_reason(best, able, rejected, query)
+    if best.model.name in steps and reason in _BY_SCORE:
+        reason = "first of the cascade"
+    if query.escalate_from and not (best.degraded or best.late):
+        reason = f"next in the cascade after {query.escalate_from}"
+    return Choice((*able, *rejected), reason, lease, escalate_below=_escalate_below(config, best, able))
 
 
 def pick(
@@ -183,11 +206,57 @@ def pick(
     return min(first, second, key=_load), "idler of two"
 
 
+def _with_fallbacks(
+    config: RouterConfig,
+    models: Sequence[ModelConfig],
+    replicas: Mapping[str, Sequence[ReplicaState]],
+    query: Query,
+    draw: random.Random,
+) -> Choice:
+    """The model that was asked for by name, or else the first sound one that may stand in for it."""
+    alone = config.model_copy(update={"fallbacks": {}})
+    found: list[tuple[str, Choice]] = []
+    refused: list[ModelUnavailable | ModelOverloaded] = []
+    for name in (query.model, *config.fallbacks[query.model]):
+        try:
+            choice = choose(alone, models, replicas, replace(query, model=name), draw)
+        except (ModelUnavailable, ModelOverloaded) as error:
+            refused.append(error)
+            continue
+        except ModelNotFound:
+            if name == query.model:
+                raise
+            continue
+        found.append((name, choice))
+        if not choice.candidates[0].degraded:
+            break
+    if not found:
+        raise refused[0]
+    # The last one is sound, or all are degraded.
+    name, choice = found[-1] if not found[-1][1].candidates[0].degraded else found[0]
+    return choice if name == query.model else replace(choice, model_reason=f"in place of {query.model}")
+
+
+def _steps(config: RouterConfig, query: Query) -> Mapping[str, int]:
+    """The models of the cascade in their order; none for a request that names its model."""
+    if config.cascade is None or query.model:
+        return {}
+    return {name: step for step, name in enumerate(config.cascade.models)}
+
+
+def _escalate_below(config: RouterConfig, best: Candidate, able: Sequence[Candidate]) -> float | None:
+    """How unlikely an answer may be before the next model is asked; None when none could do better now."""
+    after = _after(config, best.model.name)
+    if config.cascade is None or not any(one.model.name in after for one in able):
+        return None
+    return config.cascade.least_mean_log_probability
+
+
 def _judge(
     config: RouterConfig, model: ModelConfig, states: Sequence[ReplicaState], query: Query, draw: random.Random
 ) -> Candidate:
     cost = model.cost.of(query.prompt_tokens, query.completion_tokens)
-    rejection = _unfit(model, query, cost)
+    rejection = _unfit(config, model, query, cost)
     if rejection is not None:
         return Candidate(model, rejection, len(states), cost)
     ready = [state for state in states if state.replica not in query.avoid] if query.avoid else states
@@ -214,7 +283,7 @@ def _judge(
     )
 
 
-def _unfit(model: ModelConfig, query: Query, cost: float) -> Rejection | None:
+def _unfit(config: RouterConfig, model: ModelConfig, query: Query, cost: float) -> Rejection | None:
     """What does not depend on replicas."""
     tokens = query.prompt_tokens + max(query.completion_tokens, 1)
     failed = {
@@ -225,8 +294,15 @@ def _unfit(model: ModelConfig, query: Query, cost: float) -> Rejection | None:
         Rejection.LANGUAGE: bool(query.language) and query.language not in model.languages,
         Rejection.QUALITY: model.quality < query.min_quality,
         Rejection.COST: query.max_cost is not None and cost > query.max_cost,
+        Rejection.CASCADE: bool(query.escalate_from) and model.name not in _after(config, query.escalate_from),
     }
     return next((reason for reason, holds in failed.items() if holds), None)
+
+
+def _after(config: RouterConfig, name: str) -> Sequence[str]:
+    """The models of the cascade after one of them."""
+    models = config.cascade.models if config.cascade else ()
+    return models[models.index(name) + 1 :] if name in models else ()
 
 
 def _scored(weights: ModelWeights, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -254,7 +330,7 @@ def _model_reason(best: Candidate, able: Sequence[Candidate], rejected: Sequence
         return "in place of one that is full or away" if len(able) == 1 else "best of those with room"
     if len(able) == 1:
         return "the only one that fits"
-    return "best score" if best.score > able[1].score else "first of equals"
+    return _BY_SCORE[0] if best.score > able[1].score else _BY_SCORE[1]
 
 
 def _refusal(query: Query, rejected: Sequence[Candidate]) -> ModelNotFound | ModelUnavailable | ModelOverloaded:

@@ -65,6 +65,27 @@ class QueueConfig(Part):
     load_share: float = Field(default=0.5, gt=0, le=1)
 
 
+class CascadeConfig(Part):
+    """Small first: a request goes to the first of these models that can serve it.
+
+    When the answer was not good enough, which is the caller's to see, it asks for the next with `escalate_from`.
+    """
+
+    # By name, from the first to the last resort.
+    models: tuple[str, ...] = Field(min_length=2)
+    # Below this mean natural-log probability of its tokens an answer counts as a guess.
+    least_mean_log_probability: float = Field(default=-1.0, le=0)
+
+
+class HedgingConfig(Part):
+    """A second replica for what is slow to begin: after the time within which 95 of 100 have their first token."""
+
+    # Of a minute's requests, so many may be sent a second time.
+    share: float = Field(default=0.05, ge=0, le=1)
+    # Sooner nobody is.
+    least_seconds: float = Field(default=0.1, ge=0)
+
+
 class RouterConfig(Part):
     """The router."""
 
@@ -76,6 +97,10 @@ class RouterConfig(Part):
         PowerOfTwo(kind="power_of_two"),
     )
     queue: QueueConfig = QueueConfig()
+    cascade: CascadeConfig | None = None
+    hedging: HedgingConfig | None = None
+    # Models that serve in place of one that was asked for by name while that is away, degraded or full: the first able.
+    fallbacks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     # For how long a caller may send a conversation's next request to the same place without asking again.
     lease_seconds: float = Field(default=5.0, ge=0, le=600)
     # A replica above this share of its capacity grants no lease: its load is about to matter.

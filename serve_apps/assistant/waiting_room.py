@@ -162,4 +162,4 @@ def _alike(query: Query) -> tuple[object, ...]:
     """What of a query has a say in whether there is room for it."""
     size = query.prompt_tokens + query.completion_tokens
     wanted = (query.model, query.capabilities, query.min_quality, query.language, query.max_cost)
-    return (*wanted, size, query.priority > 0, query.avoid)
+    return (*wanted, size, query.priority > 0, query.avoid, query.escalate_from)

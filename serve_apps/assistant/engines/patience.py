@@ -71,14 +71,18 @@ class RetryBudget:
     def request(self) -> None:
         """A request came."""
         self._requests.append(self._clock())
+        self._forget()
 
     def spend(self) -> bool:
         """Take one retry if there is one left."""
-        since = self._clock() - WINDOW_SECONDS
-        for times in (self._requests, self._retries):
-            while times and times[0] < since:
-                times.popleft()
+        self._forget()
         if len(self._retries) >= FREE_RETRIES + self._share * len(self._requests):
             return False
         self._retries.append(self._clock())
         return True
+
+    def _forget(self) -> None:
+        since = self._clock() - WINDOW_SECONDS
+        for times in (self._requests, self._retries):
+            while times and times[0] < since:
+                times.popleft()

@@ -14,6 +14,7 @@ from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.control import RegistryState
 from serve_apps.assistant.errors import ModelAsleep
 from serve_apps.assistant.fairness import TenantShares
+from serve_apps.assistant.hedging import Hedging
 from serve_apps.assistant.prefixes import PrefixMemory
 from serve_apps.assistant.routing import Choice, Query, ReplicaState, choose
 from serve_apps.assistant.routing_config import PrefixAffinity, RouterConfig
@@ -36,6 +37,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         remembered = [one.remembered_blocks for one in config.replica_policies if isinstance(one, PrefixAffinity)]
         self._prefixes = PrefixMemory(max(remembered)) if remembered else None
         self._shares = TenantShares()
+        self._hedging = Hedging(config.hedging)
         self._room = WaitingRoom(config.queue, self._decide, self._shares.taken)
         # Models without a replica that were asked for since somebody was told.
         self._asleep: set[str] = set()
@@ -60,6 +62,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._states = self._counted()
         if self._prefixes is not None:
             self._prefixes.keep({report.replica for report in self._reports})
+        self._hedging.learn(self._reports)
         self._room.wake()
 
     @property
@@ -85,6 +88,8 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     ) -> router_service_pb2.RouteResponse:
         """Choose a model and a replica."""
         query = mapping.to_query(request)
+        if request.hedge_of:
+            self._hedging.note(second=True)
         if self._shares.is_heavy(request.tenant):
             # Refused first when a model is nearly full, so that there is room for the others.
             query = replace(query, priority=max(query.priority, 1))
@@ -116,7 +121,8 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._shares.note(tenant, query.prompt_tokens + query.completion_tokens)
         if self._prefixes is not None:
             self._prefixes.note(choice.replica, query.prefix_blocks)
-        return choice
+        self._hedging.note(second=False)
+        return replace(choice, hedge_after_seconds=self._hedging.after(choice.model.name))
 
     async def ListModels(
         self, request: router_service_pb2.ListModelsRequest, context: RpcContext

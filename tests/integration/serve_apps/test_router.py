@@ -18,8 +18,16 @@ from serve_apps.assistant.board import Board, Report
 from serve_apps.assistant.config import CapabilityName, Cost, ModelConfig
 from serve_apps.assistant.engine_config import SimulatedEngineConfig
 from serve_apps.assistant.engines.base import EngineLoad
+from serve_apps.assistant.engines.patience import FREE_RETRIES
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
-from serve_apps.assistant.routing_config import ModelWeights, PowerOfTwo, PrefixAffinity, RouterConfig
+from serve_apps.assistant.routing_config import (
+    CascadeConfig,
+    HedgingConfig,
+    ModelWeights,
+    PowerOfTwo,
+    PrefixAffinity,
+    RouterConfig,
+)
 from serve_apps.assistant.scaling_log import Decision
 from serve_apps.assistant.servicer import registration
 from serve_apps.assistant.servicers.router import RouterServicer
@@ -33,6 +41,8 @@ CONFIG = RouterConfig(
         PrefixAffinity(kind="prefix_affinity", slack=4, remembered_blocks=64),
         PowerOfTwo(kind="power_of_two"),
     ),
+    cascade=CascadeConfig(models=("simulated-small", "simulated-large"), least_mean_log_probability=-0.5),
+    hedging=HedgingConfig(share=0.0, least_seconds=0.1),
 )
 
 
@@ -163,6 +173,29 @@ async def test_with_room_the_only_frame_is_the_route(router: Router) -> None:
             )
         ]
     assert from_rpc_error(raised.value).reason == "MODEL_NOT_FOUND"
+
+
+async def test_what_is_not_good_enough_goes_to_the_next_of_the_cascade(router: Router) -> None:
+    first = await router.route()
+    assert first.model.name == SMALL.name
+    assert first.escalation.least_mean_log_probability == -0.5
+    second = await router.route(escalate_from=SMALL.name)
+    assert second.model.name == LARGE.name
+    assert not second.HasField("escalation")
+    assert second.routing.candidates[1].rejection == routing_pb2.REJECTION_CASCADE
+
+
+async def test_a_second_replica_is_named_for_what_is_slow_as_often_as_allowed(router: Router) -> None:
+    assert not (await router.route()).HasField("hedge_after")
+    slow = [replace(report(SMALL, port, sequence=1), slow_first_token_seconds=0.5) for port in (1, 2)]
+    router.servicer.learn(slow)
+    first = await router.route(model=SMALL.name)
+    assert first.hedge_after.ToMilliseconds() == 500
+    for _ in range(FREE_RETRIES):
+        assert (await router.route(model=SMALL.name, hedge_of=first.replica)).replica != first.replica
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await router.route(model=SMALL.name, hedge_of=first.replica)
+    assert from_rpc_error(raised.value).reason == "MODEL_OVERLOADED"
 
 
 async def test_nobody_is_sent_to_a_replica_that_drains(router: Router) -> None:

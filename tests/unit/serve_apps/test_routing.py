@@ -14,6 +14,7 @@ from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded, ModelUna
 from serve_apps.assistant.prefixes import PrefixMemory
 from serve_apps.assistant.routing import Candidate, Query, Rejection, ReplicaState, choose, pick
 from serve_apps.assistant.routing_config import (
+    CascadeConfig,
     LeastLoaded,
     ModelWeights,
     PowerOfTwo,
@@ -260,6 +261,48 @@ def test_without_a_key_two_choices_spread_the_load() -> None:
     assert min(counts.values()) > 400
 
 
+CASCADE = RouterConfig(
+    models=ModelWeights(quality=1.0),
+    cascade=CascadeConfig(models=(SMALL.name, LARGE.name), least_mean_log_probability=-0.5),
+)
+
+
+def test_the_first_of_the_cascade_serves_and_the_next_one_when_that_was_not_enough() -> None:
+    first = choose(CASCADE, MODELS, BOTH, Query(), draw())
+    assert (first.model, first.model_reason, first.escalate_below) == (SMALL, "first of the cascade", -0.5)
+    second = choose(CASCADE, MODELS, BOTH, Query(escalate_from=SMALL.name), draw())
+    assert second.model is LARGE
+    assert second.model_reason == f"next in the cascade after {SMALL.name}"
+    assert second.escalate_below is None
+    assert rejections(second.candidates)[SMALL.name] is Rejection.CASCADE
+    for last in (LARGE.name, "unknown"):
+        with pytest.raises(ModelNotFound, match="cascade"):
+            choose(CASCADE, MODELS, BOTH, Query(escalate_from=last), draw())
+
+
+def test_the_cascade_passes_over_what_cannot_serve_and_promises_nothing_that_is_away() -> None:
+    assert choose(CASCADE, MODELS, {LARGE.name: BOTH[LARGE.name]}, Query(), draw()).model is LARGE
+    degraded = BOTH | {SMALL.name: [state("a:1", degraded=True)]}
+    assert choose(CASCADE, MODELS, degraded, Query(), draw()).model is LARGE
+    assert choose(CASCADE, MODELS, {SMALL.name: BOTH[SMALL.name]}, Query(), draw()).escalate_below is None
+    assert choose(CASCADE, MODELS, BOTH, Query(model=LARGE.name), draw()).model is LARGE
+
+
+def test_another_model_stands_in_for_one_that_was_asked_for_by_name() -> None:
+    config = RouterConfig(fallbacks={SMALL.name: (LARGE.name,)})
+    query = Query(model=SMALL.name)
+    assert choose(config, MODELS, BOTH, query, draw()).model is SMALL
+    for instead in ([state("a:1", load=10)], [], [state("a:1", degraded=True)]):
+        choice = choose(config, MODELS, BOTH | {SMALL.name: instead}, query, draw())
+        assert (choice.model, choice.model_reason) == (LARGE, f"in place of {SMALL.name}")
+    all_degraded = {name: [state("a:1", degraded=True)] for name in (SMALL.name, LARGE.name)}
+    assert choose(config, MODELS, all_degraded, query, draw()).model is SMALL
+    with pytest.raises(ModelUnavailable):
+        choose(config, MODELS, {}, query, draw())
+    with pytest.raises(ModelNotFound):
+        choose(config, MODELS, BOTH, replace(query, language="fr"), draw())
+
+
 POLICIES = st.lists(
     st.sampled_from(
         [
@@ -272,7 +315,14 @@ POLICIES = st.lists(
     max_size=4,
 )
 WEIGHTS = st.builds(ModelWeights, quality=st.floats(0, 10), cost=st.floats(0, 10), load=st.floats(0, 10))
-CONFIGS = st.builds(RouterConfig, models=WEIGHTS, replica_policies=POLICIES.map(tuple))
+NAMES = st.lists(st.sampled_from([f"simulated-{name}" for name in "abcdef"]), min_size=2, max_size=4, unique=True)
+CONFIGS = st.builds(
+    RouterConfig,
+    models=WEIGHTS,
+    replica_policies=POLICIES.map(tuple),
+    cascade=st.none() | st.builds(CascadeConfig, models=NAMES.map(tuple)),
+    fallbacks=st.dictionaries(st.just("simulated-a"), NAMES.map(tuple)),
+)
 CAPABILITIES = st.frozensets(st.sampled_from(CapabilityName), max_size=3)
 MODEL = st.builds(
     model,
@@ -305,6 +355,8 @@ QUERY = st.builds(
     max_cost=st.none() | st.floats(0, 1),
     within_seconds=st.none() | st.floats(0, 100),
     language=st.sampled_from(["", "de"]),
+    escalate_from=st.sampled_from(["", "", "simulated-a", "simulated-b"]),
+    room_share=st.floats(0.1, 1),
     priority=st.integers(-5, 5),
     avoid=st.frozensets(st.sampled_from([f"host:{port}" for port in range(20)]), max_size=3),
     prefix_blocks=BLOCKS,
@@ -335,7 +387,12 @@ def test_it_never_breaks_and_never_picks_what_cannot_serve(
     own = next(one for one in replicas[chosen.name] if one.replica == choice.replica)
     assert own.load < own.capacity
     assert own.replica not in query.avoid
-    assert query.model in ("", chosen.name)
+    stand_ins = config.fallbacks.get(query.model, ())
+    assert query.model in ("", chosen.name) or chosen.name in stand_ins
+    if query.escalate_from:
+        assert config.cascade is not None
+        order = config.cascade.models
+        assert order.index(chosen.name) > order.index(query.escalate_from)
     assert query.capabilities <= set(chosen.capabilities)
     assert query.prompt_tokens + query.completion_tokens <= chosen.context_length
     assert chosen.quality >= query.min_quality
@@ -343,7 +400,7 @@ def test_it_never_breaks_and_never_picks_what_cannot_serve(
     assert not query.language or query.language in chosen.languages
     assert choice.reason
     assert sorted(one.model.name for one in choice.candidates) == sorted(one.name for one in models)
-    if own.degraded:
+    if own.degraded and not stand_ins:
         assert all(one.degraded for one in choice.candidates if one.rejection is None)
 
 
