@@ -251,6 +251,8 @@ def _migrations_process(settings: StackSettings, needed: tuple[str, ...]) -> Pro
 def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
     address = f"127.0.0.1:{settings.base_port + SERVICES[name]}"
     ops = settings.paths.socket(f"{name}.ops")
+    # Auth alone answers browsers and programs over HTTP, through the edge.
+    oauth = (settings.paths.socket("auth.oauth"),) if name == "auth" else ()
     return ProcessSpec(
         name=name,
         argv=_python("-m", f"services.{name}"),
@@ -261,13 +263,14 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
             "DESKMESH_REDIS_URL": _redis_url(settings),
             "DESKMESH_LISTEN_ADDRESS": address,
             "DESKMESH_OPS_SOCKET": str(ops),
+            **({"DESKMESH_OAUTH_SOCKET": str(oauth[0])} if oauth else {}),
         },
         ready=HttpProbe(ops, "/readyz"),
         depends_on=("migrations", "traces", *(("inference-envoy",) if name == UNHURRIED else ())),
         grace_seconds=25,
         usual_seconds=5,
         awaited=name != UNHURRIED,
-        listeners=(Listener(address, tls=True, mtls=True), Listener(str(ops))),
+        listeners=(Listener(address, tls=True, mtls=True), *(Listener(str(socket)) for socket in (ops, *oauth))),
         metrics=(MetricsEndpoint(str(ops)),),
         working_folder=PROJECT_ROOT,
     )

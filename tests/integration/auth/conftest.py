@@ -96,8 +96,8 @@ async def serve(stack: TestStack, name: str, **changes: Any) -> AsyncIterator[Au
         "sign_ups_per_hour": 100_000,
     }
     ops = stack.folder / f"auth-{name}.sock"
-    values |= changes
-    async with stack.service("auth", AuthSettings, wire, ops_socket=ops, jwks_socket=ops, **values) as service:
+    values |= {"ops_socket": ops, "jwks_socket": ops} | changes
+    async with stack.service("auth", AuthSettings, wire, **values) as service:
         yield AuthClient(service)
 
 
