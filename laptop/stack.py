@@ -278,6 +278,7 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
 
 def _gateway_process(settings: StackSettings) -> ProcessSpec:
     socket, ops = settings.paths.socket("gateway"), settings.paths.socket("gateway.ops")
+    openai = settings.paths.socket("openai")
     return ProcessSpec(
         name="gateway",
         argv=_python("-m", "services.gateway"),
@@ -286,12 +287,13 @@ def _gateway_process(settings: StackSettings) -> ProcessSpec:
             **_identity(settings, "gateway"),
             "DESKMESH_REDIS_URL": _redis_url(settings),
             "DESKMESH_GATEWAY_SOCKET": str(socket),
+            "DESKMESH_OPENAI_SOCKET": str(openai),
             "DESKMESH_OPS_SOCKET": str(ops),
         },
         ready=HttpProbe(ops, "/readyz"),
         grace_seconds=10,
         usual_seconds=2,
-        listeners=(Listener(str(socket)), Listener(str(ops))),
+        listeners=(Listener(str(socket)), Listener(str(openai)), Listener(str(ops))),
         metrics=(MetricsEndpoint(str(ops)),),
         working_folder=PROJECT_ROOT,
     )

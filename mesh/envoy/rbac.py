@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from mesh.envoy.methods import Method
 from mesh.envoy.topology import Topology
+from mesh.policy.http import OPENAI_PREFIX
 
 Policies = Mapping[str, object]
 
@@ -24,7 +25,7 @@ SIGNED_IN: tuple[object, ...] = (
 
 
 def edge_policies(methods: Iterable[Method]) -> Policies:
-    """For the door: RPCs open to the outside, a policy or two for each package; and everything that is no RPC."""
+    """For the door: RPCs open to the outside, a policy or two for each package; the API; and the rest."""
     open_to_all: dict[str, list[str]] = {}
     signed_in: dict[str, list[str]] = {}
     for method in methods:
@@ -32,7 +33,8 @@ def edge_policies(methods: Iterable[Method]) -> Policies:
     return {
         **{f"{package}, signed in": _policy(paths, SIGNED_IN) for package, paths in signed_in.items()},
         **{f"{package}, anybody": _policy(paths, ANYBODY) for package, paths in open_to_all.items()},
-        "the web app": {"permissions": [_no_rpc()], "principals": list(ANYBODY)},
+        "the OpenAI-compatible API, signed in": {"permissions": [_under(OPENAI_PREFIX)], "principals": list(SIGNED_IN)},
+        "the web app": {"permissions": [_nothing_of_those()], "principals": list(ANYBODY)},
     }
 
 
@@ -53,6 +55,10 @@ def _policy(paths: Iterable[str], principals: tuple[object, ...]) -> object:
     return {"permissions": permissions, "principals": list(principals)}
 
 
-def _no_rpc() -> object:
-    rpcs = [{"url_path": {"path": {"prefix": prefix}}} for prefix in ("/deskmesh.", "/grpc.")]
-    return {"not_rule": {"or_rules": {"rules": rpcs}}}
+def _under(prefix: str) -> object:
+    return {"url_path": {"path": {"prefix": prefix}}}
+
+
+def _nothing_of_those() -> object:
+    others = [_under(prefix) for prefix in ("/deskmesh.", "/grpc.", OPENAI_PREFIX)]
+    return {"not_rule": {"or_rules": {"rules": others}}}

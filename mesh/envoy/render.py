@@ -9,9 +9,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mesh.envoy.endpoints import write_endpoints
 from mesh.envoy.limits import CLAIMS
 from mesh.envoy.methods import Method
+from mesh.envoy.openai import openai_refusals
 from mesh.envoy.rbac import TOKEN_METADATA, edge_policies, sidecar_policies
 from mesh.envoy.refusals import REFUSALS, REST_REFUSALS, SIDECAR_REFUSALS
 from mesh.envoy.topology import INFERENCE_PACKAGE, Topology
+from mesh.policy.http import HTTP_RULES, OPENAI_PREFIX
 from mesh.policy.table import services
 from mesh.rest.descriptors import descriptor_set
 from mesh.rest.paths import PREFIX
@@ -56,6 +58,9 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
         policies=policies[node],
         token_metadata=TOKEN_METADATA[1],
         claims=CLAIMS,
+        http_rules=tuple(HTTP_RULES.values()),
+        openai_prefix=OPENAI_PREFIX,
+        openai_refusals=openai_refusals(REFUSALS) if node == "edge" else (),
         contracts=CONTRACTS,
         rest_prefix=PREFIX.partition("v1/")[0],
         rest_services=sorted({method.path.strip("/").rpartition("/")[0] for method in outside}),

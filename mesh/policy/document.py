@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 from mesh.istio.plan import Plan
+from mesh.policy.http import HTTP_RULES
 from mesh.policy.table import Rule
 from services.common.permissions import OWN, PERMISSIONS, ROLES
 
@@ -35,7 +36,7 @@ holds the permission for what belongs to the person only.
 def render(table: Mapping[str, Rule]) -> str:
     """The text of the page."""
     plan = Plan.of(table)
-    parts = [INTRODUCTION, *(_of_callee(plan, callee) for callee in plan.callees), _roles(table)]
+    parts = [INTRODUCTION, *(_of_callee(plan, callee) for callee in plan.callees), _paths(), _roles(table)]
     return "\n".join(parts)
 
 
@@ -58,9 +59,18 @@ def _of_callee(plan: Plan, callee: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _paths() -> str:
+    lines = ["## HTTP", "", "Served by the gateway, which checks them as services check RPCs ([OpenAI](openai.md)).", ""]
+    lines += ["| path | permission | repeating | rate class |", "|---|---|---|---|"]
+    for rule in HTTP_RULES.values():
+        repeating = rule.idempotency.lower().replace("_", " ")
+        lines.append(f"| `{rule.method}` | `{rule.permission}` | {repeating} | {rule.rate_class.lower()} |")
+    return "\n".join(lines) + "\n"
+
+
 def _roles(table: Mapping[str, Rule]) -> str:
     lines = ["## Permissions and roles", "", f"| permission | {' | '.join(ROLES)} |", "|---" * (len(ROLES) + 1) + "|"]
-    for permission in sorted({rule.permission for rule in table.values() if rule.permission}):
+    for permission in sorted({rule.permission for rule in (*table.values(), *HTTP_RULES.values()) if rule.permission}):
         lines.append(f"| `{permission}` | {' | '.join(_held(permission))} |")
     return "\n".join(lines) + "\n"
 

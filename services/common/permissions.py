@@ -64,6 +64,7 @@ _GRANTS: Mapping[str, frozenset[str]] = {
             "audit.read",
             "budgets.read",
             "budgets.write",
+            "inference.use",
             "keys.read",
             "keys.write",
             "members.write",

@@ -1,27 +1,34 @@
 """Wires the gateway together and serves it on a Unix socket, where only the Envoy beside it reaches it."""
 
 import asyncio
-import contextlib
 import logging
 import os
 import signal
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import redis.asyncio
 from aiohttp import web
 
-from mesh.policy.table import load_table
+from mesh.policy.http import every_rule
 from services.common.clients import ChannelFactory
 from services.common.garbage import settle_garbage_collector
 from services.common.logs import configure_logging
 from services.common.ops import OpsServer
+from services.common.revocations import RevocationFeed, Revocations, fetcher
 from services.common.telemetry import ServerMetrics
 from services.common.tls import CertificateFiles
+from services.common.tokens import KeySet, TokenVerifier, jwks_fetcher
 from services.gateway.adapters.buckets import ValkeyBuckets
+from services.gateway.adapters.budgets import BudgetsClient
 from services.gateway.adapters.exchange import AuthExchange
+from services.gateway.adapters.models import ModelsClient
 from services.gateway.keys import KeyTokens
 from services.gateway.limits import KeyLimits
 from services.gateway.metrics import GatewayMetrics
+from services.gateway.openai.identity import Doorkeeper
+from services.gateway.openai.servicer import OpenAiApi
+from services.gateway.openai.spending import Spending
 from services.gateway.servicer import Checks
 from services.gateway.settings import GatewaySettings
 
@@ -67,27 +74,60 @@ async def serve(stack: AsyncExitStack, settings: GatewaySettings) -> None:
         socket_connect_timeout=settings.count_timeout_seconds,
     )
     stack.push_async_callback(store.aclose)
-    limits = KeyLimits(ValkeyBuckets(store), load_table())
+    limits = KeyLimits(ValkeyBuckets(store), every_rule())
     checks = Checks(tokens, limits)
     metrics = ServerMetrics()
-    metrics.registry.register(GatewayMetrics(checks, tokens, limits))
+    api = await _openai_api(stack, settings, channels, store)
+    metrics.registry.register(GatewayMetrics(checks, tokens, limits, api))
     ops = OpsServer(settings.ops_socket, metrics.registry)
 
     app = web.Application()
     checks.add_to(app)
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=settings.drain_seconds)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    await _listen(runner, settings)
+    await _listen(stack, app, settings.gateway_socket, settings)
+    await _listen(stack, api.application(), settings.openai_socket, settings)
     await ops.start()
     stack.push_async_callback(ops.stop)
     ops.serving = True
 
 
-async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
-    settings.gateway_socket.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        settings.gateway_socket.unlink()
-    await web.UnixSite(runner, str(settings.gateway_socket)).start()
+async def _openai_api(
+    stack: AsyncExitStack, settings: GatewaySettings, channels: ChannelFactory, store: redis.asyncio.Redis
+) -> OpenAiApi:
+    revocations = Revocations()
+    feed = RevocationFeed(revocations, fetcher(settings.jwks_socket), store)
+    await feed.poll_once()
+    await stack.enter_async_context(feed)
+    verifier = TokenVerifier(
+        KeySet(jwks_fetcher(settings.jwks_socket)),
+        issuer=settings.token_issuer,
+        audience=settings.token_audience,
+        revocations=revocations,
+    )
+    models = ModelsClient(channels.channel(settings.inference_address, "inference"))
+    spending = await stack.enter_async_context(
+        Spending(BudgetsClient(channels.channel(settings.usage_address, "usage")))
+    )
+    return OpenAiApi(Doorkeeper(verifier, revocations), models, spending)
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, socket: Path, settings: GatewaySettings) -> None:
+    # Whoever stops waiting for an answer stops it. Bodies stay as they are: what is packed could unpack to anything.
+    runner = web.AppRunner(
+        app,
+        access_log=None,
+        shutdown_timeout=settings.drain_seconds,
+        handler_cancellation=True,
+        auto_decompress=False,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    _make_room(socket)
+    await web.UnixSite(runner, str(socket)).start()
     # Who can ask can turn keys into tokens.
-    os.chmod(settings.gateway_socket, 0o600)
+    os.chmod(socket, 0o600)
+
+
+def _make_room(socket: Path) -> None:
+    """A socket left behind by a dead process is replaced."""
+    socket.parent.mkdir(parents=True, exist_ok=True)
+    socket.unlink(missing_ok=True)

@@ -7,13 +7,15 @@ from prometheus_client.registry import Collector
 
 from services.gateway.keys import KeyTokens
 from services.gateway.limits import KeyLimits
+from services.gateway.openai.servicer import OpenAiApi
 from services.gateway.servicer import Checks
 
 
 class GatewayMetrics(Collector):
-    """Checks by their answer, and how many of them auth was asked for."""
+    """Checks by their answer, how many of them auth was asked for, and calls of the API."""
 
-    def __init__(self, checks: Checks, tokens: KeyTokens, limits: KeyLimits) -> None:
+    def __init__(self, checks: Checks, tokens: KeyTokens, limits: KeyLimits, api: OpenAiApi) -> None:
+        self._api = api
         self._checks = checks
         self._limits = limits
         self._tokens = tokens
@@ -39,3 +41,11 @@ class GatewayMetrics(Collector):
             "Calls counted by this gateway alone, because Valkey did not answer.",
             value=self._limits.counted_locally,
         )
+        calls = CounterMetricFamily(
+            "deskmesh_openai_calls",
+            "Calls of the OpenAI-compatible API, by path and status.",
+            labels=["path", "status"],
+        )
+        for (path, status), count in self._api.calls.items():
+            calls.add_metric([path, str(status)], count)
+        yield calls

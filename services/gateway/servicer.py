@@ -12,8 +12,10 @@ from urllib.parse import quote
 import grpc
 from aiohttp import web
 
+from mesh.policy.http import OPENAI_PREFIX
+from services.common import openai_errors
 from services.common.api_keys import PREFIX
-from services.common.interceptors.errors import describe
+from services.common.interceptors.errors import Failure, describe
 from services.common.tracing import Unsampled, enter_unsampled, well_formed
 from services.gateway.errors import ApiKeyInvalid, TwoProofs
 from services.gateway.keys import KeyTokens
@@ -56,34 +58,55 @@ class Checks:
             access = await self._tokens.access(key, source_of(request.headers.get(FORWARDED_FOR, "")))
             rate, decision = await self._limits.take(access, request.match_info["path"])
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the request does not go on
-            return self._refused(error)
+            return self._refused(error, request)
         self._count("OK")
-        return web.Response(
-            headers={
-                AUTHORIZATION: f"Bearer {access.token}",
-                REMOVE: API_KEY,
-                "ratelimit-limit": f"{rate.burst}, {rate.per_minute};w=60",
-                "ratelimit-remaining": str(decision.remaining),
-                "ratelimit-reset": str(math.ceil((rate.burst - decision.remaining) * rate.interval_micros / 1e6)),
+        reset = math.ceil((rate.burst - decision.remaining) * rate.interval_micros / 1e6)
+        headers = {
+            AUTHORIZATION: f"Bearer {access.token}",
+            REMOVE: API_KEY,
+            "ratelimit-limit": f"{rate.burst}, {rate.per_minute};w=60",
+            "ratelimit-remaining": str(decision.remaining),
+            "ratelimit-reset": str(reset),
+        }
+        if _is_openai(request):
+            headers |= {
+                "x-ratelimit-limit-requests": str(rate.burst),
+                "x-ratelimit-remaining-requests": str(decision.remaining),
+                "x-ratelimit-reset-requests": f"{reset}s",
             }
-        )
+        return web.Response(headers=headers)
 
-    def _refused(self, error: Exception) -> web.Response:
+    def _refused(self, error: Exception, request: web.Request) -> web.Response:
         failure = describe(error)
         self._count(failure.reason)
+        if _is_openai(request):
+            return _refused_in_json(failure, error)
         headers = {
             "grpc-status": str(failure.code.value[0]),
             "grpc-message": quote(failure.message, safe=" ;,:"),
         }
         for name, value in failure.trailers:
             headers[name] = base64.b64encode(value).decode().rstrip("=")
-        retry_after = getattr(error, "retry_after_seconds", None)
-        if retry_after is not None:
-            headers["retry-after"] = str(max(1, math.ceil(retry_after)))
+        headers |= _retry_after(error)
         return web.Response(status=HTTP_STATUS.get(failure.code, 500), headers=headers)
 
     def _count(self, answer: str) -> None:
         self.answers[answer] = self.answers.get(answer, 0) + 1
+
+
+def _is_openai(request: web.Request) -> bool:
+    return request.match_info["path"].startswith(OPENAI_PREFIX)
+
+
+def _refused_in_json(failure: Failure, error: Exception) -> web.Response:
+    kind = openai_errors.kind_of(failure.reason)
+    document = openai_errors.document(failure.message, kind)
+    return web.json_response(document, status=kind.status, headers=_retry_after(error))
+
+
+def _retry_after(error: Exception) -> dict[str, str]:
+    seconds = getattr(error, "retry_after_seconds", None)
+    return {} if seconds is None else {"retry-after": str(max(1, math.ceil(seconds)))}
 
 
 def key_of(authorization: str, api_key: str) -> str:

@@ -8,7 +8,7 @@ from services.common.settings import ServiceSettings
 
 
 class GatewaySettings(ServiceSettings):
-    """Read once from `DESKMESH_*`. The gateway keeps nothing in a database and serves no RPCs."""
+    """Read once from `DESKMESH_*`. The gateway keeps nothing in a database and serves HTTP only."""
 
     database_url: str = Field(default="", repr=False)
     listen_address: str = ""
@@ -16,6 +16,10 @@ class GatewaySettings(ServiceSettings):
     # Where Envoy asks.
     gateway_socket: Path
     auth_address: str
+    # Where Envoy sends calls of the OpenAI-compatible API, and what they need.
+    openai_socket: Path
+    inference_address: str
+    usage_address: str
 
     # A key that was revoked is refused after this long at the latest.
     key_recheck_seconds: float = Field(default=4.0, gt=0, le=5)

@@ -7,7 +7,7 @@ from sqlalchemy import Row, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mesh.policy.table import load_table
+from mesh.policy.http import every_rule
 from services.auth import tables
 from services.auth.errors import RoleNameTaken, RoleNotFound
 from services.auth.roles import CustomRole
@@ -15,8 +15,8 @@ from services.common.permissions import OWN, PERMISSIONS
 
 
 def permission_catalogue() -> Mapping[str, Sequence[str]]:
-    """Every permission that an RPC asks for, its `.own` variant where a role has one, and the roles that hold it."""
-    asked = {rule.permission for rule in load_table().values() if rule.permission}
+    """Every permission that a call asks for, its `.own` variant where a role has one, and the roles that hold it."""
+    asked = {rule.permission for rule in every_rule().values() if rule.permission}
     held = frozenset[str]().union(*PERMISSIONS.values())
     known = asked | {permission + OWN for permission in asked if permission + OWN in held}
     return {

@@ -74,19 +74,7 @@ class Identity:
         if call.rule.anonymous:
             # A token that comes along must hold, as at the door; whose it is does not matter.
             return Caller(workload)
-        caller = Caller(
-            workload,
-            claims.organization_id,
-            claims.user_id,
-            claims.roles,
-            permissions_of(claims.roles),
-            claims.token_id,
-            claims.session_id,
-            claims.issued_at,
-            claims.authenticated_at,
-            claims.methods,
-            claims.expires_at,
-        )
+        caller = person(workload, claims)
         if len(self._people) >= CALLER_CACHE_SIZE:
             self._people.clear()
         self._people[call.headers[AUTHORIZATION]] = (claims, caller)
@@ -101,6 +89,23 @@ class Identity:
         named = call.header(ACTING_ROLES)
         roles = tuple(role for role in named.split(",") if is_known(role))
         return Caller(workload, organization, call.header(ACTING_USER), roles, permissions_of(roles))
+
+
+def person(workload: str, claims: Claims) -> Caller:
+    """The person whose token came by way of the workload."""
+    return Caller(
+        workload,
+        claims.organization_id,
+        claims.user_id,
+        claims.roles,
+        permissions_of(claims.roles),
+        claims.token_id,
+        claims.session_id,
+        claims.issued_at,
+        claims.authenticated_at,
+        claims.methods,
+        claims.expires_at,
+    )
 
 
 def _bearer(header: str | bytes) -> str:

@@ -14,12 +14,18 @@ from mesh.envoy.topology import Upstream
 from services.auth.app import wire
 from services.auth.settings import AuthSettings
 from services.common.ids import new_id
+from services.common.settings import ServiceSettings
 from services.gateway.app import serve
 from services.gateway.settings import GatewaySettings
+from services.usage.app import wire as wire_usage
+from services.usage.settings import ModelPrice, UsageSettings
+from tests.integration.gateway.models import Inference
 from tests.integration.mesh.envoys import AUTH, Ground, eventually
-from tests.support.server import TestStack, new_folder, remove_folder
+from tests.support.server import RunningService, TestStack, new_folder, remove_folder
 
 PASSWORD = "a long enough phrase"
+# One micro a token.
+PRICES = {"*": ModelPrice(prompt=1_000_000, cached_prompt=1_000_000, completion=1_000_000)}
 
 
 @dataclass
@@ -30,6 +36,7 @@ class Door:
     port: int
     email: str
     owner: Client
+    inference: Inference
 
     def program(self, api_key: str) -> Client:
         """A client that has a key and nothing else."""
@@ -53,17 +60,36 @@ async def door(stack: TestStack) -> AsyncIterator[Door]:
         service = await whole.enter_async_context(
             stack.service("auth", AuthSettings, wire, **_identity(pki / "auth"), **sockets, **eased)
         )
+        inference = Inference()
+        database = {
+            "database_url": stack.postgres.url("usage"),
+            "jwks_socket": run / "auth.ops.sock",
+            "drain_seconds": 0.2,
+        }
+        models = await whole.enter_async_context(
+            stack.service("inference", ServiceSettings, inference.wire, **database, **_identity(pki / "inference"))
+        )
+        usage = await whole.enter_async_context(
+            stack.service("usage", UsageSettings, wire_usage, prices=PRICES, **database, **_identity(pki / "usage"))
+        )
         settings = stack.settings(
             "gateway",
             GatewaySettings,
             ops_socket=run / "gateway.ops.sock",
+            jwks_socket=run / "auth.ops.sock",
             gateway_socket=run / "gateway.sock",
+            openai_socket=run / "openai.sock",
             auth_address=service.address,
+            inference_address=models.address,
+            usage_address=usage.address,
             **_identity(pki / "gateway"),
         )
         await serve(whole, settings)
-        port = int(service.address.rpartition(":")[2])
-        ground.topology = replace(ground.topology, upstreams=(Upstream("auth", port, (AUTH,)),))
+        upstreams = (
+            Upstream("auth", _port(service), (AUTH,)),
+            Upstream("usage", _port(usage), ("deskmesh.usage.v1",)),
+        )
+        ground.topology = replace(ground.topology, upstreams=upstreams)
         await whole.enter_async_context(ground.envoy("edge", load_methods()))
         port = ground.topology.edge_port
         owner = await whole.enter_async_context(Client(f"localhost:{port}", ca_file=pki / "ca.crt"))
@@ -85,7 +111,7 @@ async def door(stack: TestStack) -> AsyncIterator[Door]:
             return True
 
         await eventually(signed_up, "the edge lets people in")
-        yield Door(folder, port, f"{slug}@example.com", owner)
+        yield Door(folder, port, f"{slug}@example.com", owner, inference)
     remove_folder(folder)
 
 
@@ -95,3 +121,7 @@ def _identity(folder: Path) -> dict[str, Path]:
         "tls_key_file": folder / "tls.key",
         "tls_ca_file": folder / "ca.crt",
     }
+
+
+def _port(service: RunningService) -> int:
+    return int(service.address.rpartition(":")[2])

@@ -100,6 +100,10 @@ async def door() -> AsyncIterator[Door]:
         redis_url=f"unix://{topology.run / 'no-valkey.sock'}",
         ops_socket=topology.run / "gateway.ops.sock",
         gateway_socket=topology.run / "gateway.sock",
+        openai_socket=topology.run / "openai.sock",
+        # Nothing here asks for a model.
+        inference_address="127.0.0.1:1",
+        usage_address="127.0.0.1:1",
         jwks_socket=topology.run / "auth.ops.sock",
         tls_cert_file=identity / "tls.crt",
         tls_key_file=identity / "tls.key",

@@ -1,0 +1,209 @@
+"""The API's paths as HTTP handlers. Envoy has checked the token and counted the call; both are checked here again."""
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from typing import TypeVar
+
+from aiohttp import web
+from pydantic import ValidationError
+
+from mesh.policy.http import CHAT_COMPLETIONS, EMBEDDINGS, MODELS, OPENAI_PREFIX
+from services.common.context import set_caller
+from services.common.errors import DomainError, RequestTooLarge
+from services.common.interceptors.errors import INTERNAL_MESSAGE
+from services.common.spending import Usage
+from services.common.tracing import TRACEPARENT, Unsampled, current_ids, enter_unsampled, well_formed
+from services.gateway.openai import answers
+from services.gateway.openai.completions import Completions
+from services.gateway.openai.domain import Embedded, Line
+from services.gateway.openai.errors import BadParameter, ModelNotFound, Told, UnknownUrl, refusal_of, tell
+from services.gateway.openai.identity import Doorkeeper, Visitor
+from services.gateway.openai.ports import Models
+from services.gateway.openai.requests import UNSUPPORTED_VALUE, ChatCompletionRequest, EmbeddingRequest
+from services.gateway.openai.spending import Spending
+
+logger = logging.getLogger(__name__)
+
+# As large as the contract behind takes.
+MOST_BODY_BYTES = 2 * 1024 * 1024
+REQUEST_ID = "x-request-id"
+PROCESSING = "openai-processing-ms"
+AUTHORIZATION = "authorization"
+EMBEDDING = "embedding"
+
+BodyT = TypeVar("BodyT", ChatCompletionRequest, EmbeddingRequest)
+Handle = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
+
+
+class OpenAiApi:
+    """`/v1/…`. `calls` counts by path and status."""
+
+    def __init__(self, doorkeeper: Doorkeeper, models: Models, spending: Spending) -> None:
+        self._doorkeeper = doorkeeper
+        self._models = models
+        self._spending = spending
+        self._completions = Completions(models, spending)
+        # Models have no birthday of their own.
+        self._since = int(time.time())
+        self.calls: Counter[tuple[str, int]] = Counter()
+
+    def application(self) -> web.Application:
+        """What serves the paths."""
+        app = web.Application(client_max_size=MOST_BODY_BYTES)
+        app.router.add_get(MODELS, self._served(MODELS, self._list_models))
+        # Names of models may have slashes.
+        app.router.add_get(f"{MODELS}/{{name:.+}}", self._served(MODELS, self._get_model))
+        app.router.add_post(CHAT_COMPLETIONS, self._served(CHAT_COMPLETIONS, self._complete))
+        app.router.add_post(EMBEDDINGS, self._served(EMBEDDINGS, self._embed))
+        app.router.add_route("*", "/{path:.*}", self._unknown)
+        return app
+
+    def _served(self, path: str, handle: Handle) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            began = time.perf_counter()
+            _enter_trace(request)
+            try:
+                visitor = await self._doorkeeper.let_in(request.headers.get(AUTHORIZATION, ""), path)
+                set_caller(visitor.caller)
+                response = await handle(request, visitor)
+            except Exception as error:  # noqa: BLE001 - whatever goes wrong is told in OpenAI's words
+                response = _refusal(_told(error))
+            self.calls[path, response.status] += 1
+            if not response.prepared:
+                response.headers[PROCESSING] = f"{(time.perf_counter() - began) * 1000:.0f}"
+                response.headers[REQUEST_ID] = _request_id(request)
+            return response
+
+        return serve
+
+    async def _list_models(self, _request: web.Request, _visitor: Visitor) -> web.StreamResponse:
+        embedder, _ = await self._models.embedder()
+        return _json(answers.model_list((*await self._models.names(), embedder), self._since))
+
+    async def _get_model(self, request: web.Request, _visitor: Visitor) -> web.StreamResponse:
+        name = request.match_info["name"]
+        embedder, _ = await self._models.embedder()
+        if name not in (*await self._models.names(), embedder):
+            raise ModelNotFound(f"There is no model named {name[:128]}.")
+        return _json(answers.model_document(name, self._since))
+
+    async def _complete(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        wanted = _checked(ChatCompletionRequest, await _body(request))
+        if wanted.stream:
+            return await self._stream(request, visitor, wanted)
+        whole = answers.WholeAnswer(wanted, int(time.time()))
+        async with aclosing(self._completions.answer(visitor.caller, wanted)) as parts:
+            async for part in parts:
+                visitor.check()
+                whole.add(part)
+        return _json(whole.document())
+
+    async def _stream(
+        self, request: web.Request, visitor: Visitor, wanted: ChatCompletionRequest
+    ) -> web.StreamResponse:
+        began = time.perf_counter()
+        chunks = answers.Chunks(wanted, int(time.time()))
+        response = web.StreamResponse(
+            headers={
+                "content-type": "text/event-stream; charset=utf-8",
+                "cache-control": "no-cache",
+                REQUEST_ID: _request_id(request),
+            }
+        )
+        async with aclosing(self._completions.answer(visitor.caller, wanted)) as parts:
+            try:
+                async for part in parts:
+                    visitor.check()
+                    if not response.prepared:
+                        # From here on the status is said, and failures are events.
+                        response.headers[PROCESSING] = f"{(time.perf_counter() - began) * 1000:.0f}"
+                        await response.prepare(request)
+                    if events := chunks.of(part):
+                        await response.write(events)
+                await response.write(chunks.last())
+                await response.write_eof()
+            except ConnectionError:
+                logger.info("a client went away")
+            except Exception as error:
+                if not response.prepared:
+                    raise
+                await response.write(answers.event(_told(error).document))
+                await response.write_eof()
+        return response
+
+    async def _embed(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
+        wanted = _checked(EmbeddingRequest, await _body(request))
+        name, dimension = await self._models.embedder()
+        if wanted.model != name:
+            raise ModelNotFound(f"There is no embedding model named {wanted.model}.")
+        if wanted.dimensions not in (None, dimension):
+            raise BadParameter(
+                f"The vectors of this model have {dimension} dimensions.", param="dimensions", code=UNSUPPORTED_VALUE
+            )
+        embedded = await self._embedded(visitor, wanted)
+        return _json(answers.embedding_list(embedded, as_base64=wanted.encoding_format == "base64"))
+
+    async def _embedded(self, visitor: Visitor, wanted: EmbeddingRequest) -> Embedded:
+        held = self._spending.hold(visitor.caller, wanted.model, EMBEDDING)
+        began = time.monotonic()
+        lines: list[Line] = []
+        try:
+            await held.granted()
+            embedded = await self._models.embed(wanted.input)
+            lines.append(Line(EMBEDDING, embedded.model, Usage(embedded.tokens), time.monotonic() - began))
+        finally:
+            held.end(lines)
+        return embedded
+
+    async def _unknown(self, request: web.Request) -> web.StreamResponse:
+        _enter_trace(request)
+        self.calls[f"{OPENAI_PREFIX}*", 404] += 1
+        error = UnknownUrl(f"Unknown request URL: {request.method} {request.path[:256]}.")
+        response = _refusal(tell(error))
+        response.headers[REQUEST_ID] = _request_id(request)
+        return response
+
+
+def _enter_trace(request: web.Request) -> None:
+    header = request.headers.get(TRACEPARENT, "")
+    enter_unsampled(Unsampled(header if well_formed(header) else ""))
+
+
+def _request_id(request: web.Request) -> str:
+    """Envoy's, which its log has too; the trace's where there is no Envoy."""
+    return request.headers.get(REQUEST_ID) or current_ids()[0]
+
+
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise RequestTooLarge(MOST_BODY_BYTES) from None
+
+
+def _checked(kind: type[BodyT], body: bytes) -> BodyT:
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise refusal_of(error) from None
+
+
+def _json(document: object) -> web.Response:
+    return web.Response(body=answers.encode(document), content_type="application/json")
+
+
+def _refusal(told: Told) -> web.Response:
+    response = _json(told.document)
+    response.set_status(told.kind.status)
+    response.headers.update(told.headers)
+    return response
+
+
+def _told(error: Exception) -> Told:
+    if isinstance(error, DomainError):
+        return tell(error)
+    logger.error("unexpected failure", exc_info=error)
+    return tell(DomainError(INTERNAL_MESSAGE))
