@@ -55,6 +55,13 @@ class PromptTooLong(InvalidInput):
         )
 
 
+class PromptQuarantined(PreconditionFailed):
+    """The prompt has ended two engines, and is not given to a third."""
+
+    reason = "PROMPT_QUARANTINED"
+    message = "This request cannot be answered: the model failed on it twice."
+
+
 class ToolCallInvalid(PreconditionFailed):
     """The model called a tool with arguments that do not fit, twice."""
 

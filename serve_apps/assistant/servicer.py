@@ -1,8 +1,8 @@
 """The three gRPC services, over an engine, a batcher and the reports of replicas."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 
 from deskmesh.inference.v1 import (
     chat_pb2,
@@ -13,11 +13,13 @@ from deskmesh.inference.v1 import (
     router_service_pb2_grpc,
 )
 from serve_apps.assistant import mapping
+from serve_apps.assistant.board import HeadStore
 from serve_apps.assistant.chat import Ended, Started, answer, answer_with_tools
 from serve_apps.assistant.embedding import Batcher
 from serve_apps.assistant.engines.base import Delta, Engine, EngineDead
 from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded, ModelUnavailable
 from serve_apps.assistant.pace import Pace
+from serve_apps.assistant.quarantine import NAMESPACE, Quarantine, digest
 from serve_apps.assistant.servicers.router import RouterServicer
 from services.common.interceptors.call import RpcContext
 from services.common.server import ServicerRegistration
@@ -39,12 +41,15 @@ def registration(servicer: "InferenceServicer | EmbeddingServicer | RouterServic
 class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     """One model. It takes `capacity` requests at once, those in the engine's queue included, and refuses more."""
 
-    def __init__(self, engine: Engine, *, model: str, context_length: int, capacity: int) -> None:
+    def __init__(
+        self, engine: Engine, *, model: str, context_length: int, capacity: int, quarantine: Quarantine | None = None
+    ) -> None:
         self._engine = engine
         self._model = model
         self._context_length = context_length
         self.capacity = capacity
         self.replica = ""
+        self.quarantine = quarantine or Quarantine(HeadStore(NAMESPACE), model)
         self.pace = Pace()
         self._admitted = 0
 
@@ -56,7 +61,12 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         prompt = mapping.to_prompt(request)
         began = time.monotonic()
         first = began
-        with self._admission():
+        known_by = digest(
+            inference_service_pb2.ChatRequest(
+                messages=request.messages, constraint=request.constraint, tools=request.tools, adapter=request.adapter
+            ).SerializeToString(deterministic=True)
+        )
+        async with self._admission(known_by):
             if request.tools:
                 required = request.tool_choice == chat_pb2.TOOL_CHOICE_REQUIRED
                 frames = answer_with_tools(self._engine, prompt, mapping.to_toolbox(request), required=required)
@@ -80,7 +90,7 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
     ) -> inference_service_pb2.ScoreResponse:
         """Score targets after their contexts."""
         self._check_model(request.model)
-        with self._admission():
+        async with self._admission(digest(request.SerializeToString(deterministic=True))):
             scores = await self._engine.score(mapping.to_pairs(request), priority=request.priority)
         return mapping.score_response(scores)
 
@@ -109,13 +119,14 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         if name != self._model:
             raise ModelNotFound(f"No model named {name} here.", resource_name=name)
 
-    @contextmanager
-    def _admission(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _admission(self, prompt: str) -> AsyncIterator[None]:
         if self._admitted >= self.capacity:
             raise ModelOverloaded(retry_after_seconds=RETRY_SECONDS)
         self._admitted += 1
         try:
-            yield
+            async with self.quarantine.passing(prompt):
+                yield
         except EngineDead as error:
             raise ModelUnavailable(retry_after_seconds=RETRY_SECONDS) from error
         finally:

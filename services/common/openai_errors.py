@@ -25,6 +25,7 @@ _KINDS: Mapping[str, Kind] = {
     "METHOD_UNKNOWN": Kind(404, INVALID_REQUEST, "unknown_url"),
     "MODEL_NOT_FOUND": Kind(404, INVALID_REQUEST, "model_not_found", "model"),
     "PROMPT_TOO_LONG": Kind(400, INVALID_REQUEST, "context_length_exceeded", "messages"),
+    "PROMPT_QUARANTINED": Kind(400, INVALID_REQUEST, "prompt_quarantined", "messages"),
     "INVALID_FIELD": Kind(400, INVALID_REQUEST, None),
     "REQUEST_TOO_LARGE": Kind(413, INVALID_REQUEST, "request_too_large"),
     "TOOL_CALL_INVALID": Kind(500, SERVER_ERROR, "tool_call_invalid"),

@@ -78,6 +78,13 @@ class ModelUnavailable(Unavailable):
     message = "The assistant's model is not ready; try again in a moment."
 
 
+class PromptQuarantined(PreconditionFailed):
+    """The model failed twice on this prompt, and is not given it again."""
+
+    reason = "PROMPT_QUARANTINED"
+    message = "The assistant cannot answer this message; put it in other words."
+
+
 class ModelNotFound(Unavailable):
     """No model can do what is asked, at that length and cost; a turn does without."""
 
@@ -120,6 +127,7 @@ _BY_REASON: dict[str, type[DomainError]] = {
         ModelOverloaded,
         ModelUnavailable,
         ModelNotFound,
+        PromptQuarantined,
         ConversationNotFound,
         ConversationClosed,
         BudgetExceeded,

@@ -28,6 +28,8 @@ from serve_apps.assistant.servicer import InferenceServicer, registration
 
 logger = logging.getLogger(__name__)
 
+QUARANTINED = "Prompts of the last hour that ended two engines and are refused."
+
 
 def build_engine(model: ModelConfig) -> Engine:
     """The engine that the configuration names, not started. Raises FileNotFoundError when its files are not there."""
@@ -66,6 +68,7 @@ class LanguageModel:
             capacity=capacity,
             load=self._engine.load,
             pace=self._servicer.pace,
+            gauges={"deskmesh_engine_quarantined_prompts": (QUARANTINED, lambda: self._servicer.quarantine.refused)},
         )
 
     async def reconfigure(self, changeable: Mapping[str, Any]) -> None:
@@ -83,6 +86,7 @@ class LanguageModel:
                 logger.error("adapter refused", extra={"adapter": name, "problem": problem})
         if started:
             return
+        await self._servicer.quarantine.start()
         await self._server.start([registration(self._servicer)])
         self._servicer.replica = self._server.address
 
@@ -98,4 +102,5 @@ class LanguageModel:
     async def __del__(self) -> None:
         """Called by Serve when the replica is to go: drain, then end the engine's processes."""
         await self._server.drain()
+        self._servicer.quarantine.stop()
         await self._engine.stop()
