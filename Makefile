@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-PROTOS := $(shell find protos -name '*.proto') buf.yaml buf.gen.yaml $(wildcard tools/*.py)
+PROTOS := $(shell find protos -name '*.proto') buf.yaml buf.gen.yaml $(wildcard tools/*.py mesh/rest/*.py)
 WEB_SOURCES := $(shell find clients/web -path '*/node_modules' -prune -o -path '*/dist' -prune -o -path '*/src/gen' -prune -o -type f -print)
 
 .PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-security test-e2e test-web bench up down status logs shell clean
@@ -23,6 +23,8 @@ gen/.generated: .venv/.installed $(PROTOS) clients/web/node_modules/.installed
 	@python tools/export_proto_deps.py
 	@buf generate --template buf.gen.yaml 2> >(grep -v '^Writing mypy' >&2)
 	@buf generate --template buf.gen.web.yaml
+	@buf build -o gen/contracts.binpb
+	@python -m mesh.rest.openapi gen/contracts.binpb gen/openapi.json
 	@touch $@
 
 clients/web/node_modules/.installed: clients/web/package.json clients/web/package-lock.json

@@ -29,7 +29,7 @@ NOT_BUILT = "The web app is not built yet: run `make setup`, then reload this pa
 
 
 class StaticSite:
-    """A folder of files; a path that names no file and looks like a page gets `index.html`."""
+    """A folder of files. A folder is its `index.html`; a path that looks like a page and is no file gets the app."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()
@@ -40,6 +40,8 @@ class StaticSite:
         file = (self._folder / path).resolve()
         if not file.is_relative_to(self._folder):
             raise web.HTTPNotFound
+        if (file / "index.html").is_file():
+            path, file = f"{path}/index.html", file / "index.html"
         if not file.is_file():
             if path.startswith("assets/") or "." in path.rpartition("/")[2]:
                 raise web.HTTPNotFound

@@ -13,10 +13,36 @@ function packed(): Plugin {
     writeBundle({ dir = "dist" }) {
       for (const entry of readdirSync(dir, { recursive: true, encoding: "utf8" })) {
         const file = join(dir, entry);
-        if (!/\.(js|css|html|svg|webmanifest)$/.test(entry) || statSync(file).size < 1024) continue;
+        if (!/\.(js|css|html|json|svg|webmanifest)$/.test(entry) || statSync(file).size < 1024) continue;
         const content = readFileSync(file);
         writeFileSync(`${file}.gz`, gzipSync(content, { level: 9 }));
-        writeFileSync(`${file}.br`, brotliCompressSync(content));
+        // Brotli takes ten seconds for what only few read.
+        if (!entry.startsWith("docs")) writeFileSync(`${file}.br`, brotliCompressSync(content));
+      }
+    },
+  };
+}
+
+/** The page to read and try the REST API: files of their own, which no other page loads. */
+function apiDocs(): Plugin {
+  const here = import.meta.dirname;
+  const sources = {
+    "index.html": join(here, "docs"),
+    "start.js": join(here, "docs"),
+    "swagger-ui-bundle.js": join(here, "node_modules/swagger-ui-dist"),
+    "swagger-ui.css": join(here, "node_modules/swagger-ui-dist"),
+    "openapi.json": join(here, "../../gen"),
+  };
+  return {
+    name: "api-docs",
+    apply: "build",
+    generateBundle() {
+      for (const [name, folder] of Object.entries(sources)) {
+        this.emitFile({
+          type: "asset",
+          fileName: `docs/${name}`,
+          source: readFileSync(join(folder, name)),
+        });
       }
     },
   };
@@ -49,7 +75,7 @@ function withoutJson(): Plugin {
 }
 
 export default defineConfig({
-  plugins: [react(), packed(), withoutJson()],
+  plugins: [react(), apiDocs(), packed(), withoutJson()],
   // The stand-in of the services, for development and tests, reads the demo shop's articles.
   server: { fs: { allow: ["../.."] } },
   build: {

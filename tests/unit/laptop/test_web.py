@@ -16,6 +16,8 @@ async def client(tmp_path: Path) -> AsyncIterator[TestClient]:  # type: ignore[t
     site = tmp_path / "dist"
     (site / "assets").mkdir(parents=True)
     (site / "index.html").write_text("<!doctype html>page")
+    (site / "docs").mkdir()
+    (site / "docs" / "index.html").write_text("<!doctype html>reference")
     (site / "favicon.svg").write_text("<svg/>")
     (site / "assets" / "index-Ab12_xYz.js").write_text("plain")
     (site / "assets" / "index-Ab12_xYz.js.br").write_bytes(b"packed")
@@ -31,6 +33,12 @@ async def test_pages_are_the_app_and_are_asked_for_again(client: TestClient, pat
         assert await response.text() == "<!doctype html>page"
         assert response.headers["Content-Type"].startswith("text/html")
         assert response.headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/docs/index.html"])
+async def test_a_folder_has_a_page_of_its_own(client: TestClient, path: str) -> None:  # type: ignore[type-arg]
+    async with client.get(path) as response:
+        assert await response.text() == "<!doctype html>reference"
 
 
 async def test_hashed_assets_are_kept_for_ever_and_come_packed(client: TestClient) -> None:  # type: ignore[type-arg]
