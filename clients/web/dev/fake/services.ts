@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { Code, type ConnectRouter, createRouterTransport, type Interceptor } from "@connectrpc/connect";
 import { AccountService } from "../../src/gen/deskmesh/auth/v1/account_service_pb";
 import { AuthService, PrincipalSchema, TokensSchema } from "../../src/gen/deskmesh/auth/v1/auth_service_pb";
+import { ConsentService } from "../../src/gen/deskmesh/auth/v1/consent_service_pb";
 import { MfaService } from "../../src/gen/deskmesh/auth/v1/mfa_service_pb";
 import { MembershipSchema } from "../../src/gen/deskmesh/auth/v1/organization_pb";
 import { OrganizationService } from "../../src/gen/deskmesh/auth/v1/organization_service_pb";
@@ -139,6 +140,22 @@ export class FakeServices {
         if (password === "wrong") throw failure(Code.Unauthenticated, "CREDENTIALS_INVALID", "no");
         proved = true;
         return { accessToken: { value: "proved", lifetime: { seconds: 600n, nanos: 0 } } };
+      },
+    });
+    const known = (how: { case: string | undefined; value?: string | undefined } | undefined) => {
+      const right = how?.case === "userCode" ? how.value === "WDJB-MJHT" : how?.value?.includes("client_id=");
+      if (!right) throw failure(Code.FailedPrecondition, "USER_CODE_INVALID", "no");
+    };
+    router.service(ConsentService, {
+      getConsent: ({ subject }) => {
+        known(subject?.how);
+        const redirectHost = subject?.how.case === "authorization" ? "shop.example" : "";
+        return { clientId: "shop", clientName: "The shop", scopes: ["openid", "deskmesh"], redirectHost };
+      },
+      answerConsent: ({ subject, approved }) => {
+        known(subject?.how);
+        if (subject?.how.case === "userCode") return {};
+        return { redirectUri: `#${approved ? "code=c" : "error=access_denied"}` };
       },
     });
     router.service(PasskeyService, { listPasskeys: () => ({ passkeys: [] }) });

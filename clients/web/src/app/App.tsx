@@ -21,6 +21,9 @@ const HelpPage = lazy(() => import("../features/help/HelpPage"));
 const ArticlePage = lazy(() => import("../features/help/ArticlePage"));
 const InboxPage = lazy(() => import("../features/inbox/InboxPage"));
 const SecurityPage = lazy(() => import("../features/account/SecurityPage"));
+const consentPages = () => import("../features/consent/pages");
+const ConsentPage = lazy(async () => ({ default: (await consentPages()).ConsentPage }));
+const DevicePage = lazy(async () => ({ default: (await consentPages()).DevicePage }));
 const linkPages = () => import("../features/account/LinkPages");
 const VerifyEmailPage = lazy(async () => ({ default: (await linkPages()).VerifyEmailPage }));
 const ForgotPasswordPage = lazy(async () => ({ default: (await linkPages()).ForgotPasswordPage }));
@@ -70,8 +73,24 @@ export function App({ transport }: { transport: TransportFactory }) {
                 <Route path="/reset-password">
                   <Anybody page={<ResetPasswordPage />} />
                 </Route>
+                <Route path="/consent">
+                  <SignedInOnly>
+                    <ConsentPage />
+                  </SignedInOnly>
+                </Route>
+                <Route path="/device">
+                  <SignedInOnly>
+                    <DevicePage />
+                  </SignedInOnly>
+                </Route>
                 <Route>
-                  <SignedInOnly />
+                  <SignedInOnly>
+                    <Shell>
+                      <Suspense fallback={<Skeleton />}>
+                        <Pages />
+                      </Suspense>
+                    </Shell>
+                  </SignedInOnly>
                 </Route>
               </Switch>
             </Router>
@@ -103,7 +122,7 @@ function Session({ session, children }: { session: SessionStore; children: React
   return <SessionContext value={state}>{children}</SessionContext>;
 }
 
-function SignedInOnly() {
+function SignedInOnly({ children }: { children: ReactNode }) {
   const session = useSession();
   const backend = useBackend();
   const { path, search, hash } = useAddress();
@@ -115,15 +134,7 @@ function SignedInOnly() {
     case "signed-out":
       return <Redirect to="/sign-in" replace state={{ from: path + search + hash, loss: session.loss }} />;
     case "signed-in":
-      return (
-        <Suspense fallback={<Splash />}>
-          <Shell>
-            <Suspense fallback={<Skeleton />}>
-              <Pages />
-            </Suspense>
-          </Shell>
-        </Suspense>
-      );
+      return <Suspense fallback={<Splash />}>{children}</Suspense>;
   }
 }
 

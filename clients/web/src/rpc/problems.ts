@@ -16,6 +16,7 @@ type Words = readonly [title: string, detail: string];
 const BY_REASON: Readonly<Record<string, Words>> = {
   ARTICLE_NOT_FOUND: ["Article not found", "It may have been renamed or taken down."],
   ASSIGNEE_NOT_AGENT: ["That person can't take tickets", "Choose somebody from the support team."],
+  CONSENT_REQUEST_INVALID: ["That program asks in the wrong way", "Its makers have to look into it."],
   CONVERSATION_CLOSED: ["This conversation is closed", "Start a new one and we'll pick it up from there."],
   CONVERSATION_NOT_FOUND: ["Conversation not found", "It may belong to another account."],
   CREDENTIALS_INVALID: ["That didn't match", "Check your e-mail address and password and try again."],
@@ -44,6 +45,10 @@ const BY_REASON: Readonly<Record<string, Words>> = {
   TURN_CANCELLED: ["Stopped", "The answer was stopped."],
   TURN_IN_PROGRESS: ["One moment", "The assistant is still answering. Wait for it or stop it."],
   TURN_LOST: ["The answer got lost", "Something failed while it was written. Please ask again."],
+  USER_CODE_INVALID: [
+    "That code didn't match",
+    "It is wrong, used or too old. Have your device show a new one.",
+  ],
 };
 
 const OFFLINE: Words = ["You're offline", "Check your connection; we'll go on as soon as it is back."];
