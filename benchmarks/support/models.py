@@ -34,6 +34,8 @@ class Models:
 
     inference: "inference_service_pb2_grpc.InferenceServiceAsyncStub"
     router: "router_service_pb2_grpc.RouterServiceAsyncStub"
+    # The same router as the machine's operator sees it, who may follow the decisions on replicas.
+    operator: "router_service_pb2_grpc.RouterServiceAsyncStub"
 
     async def route(self, conversation: str = "", prefix_blocks: Sequence[int] = ()) -> tuple[str, str]:
         """Model and replica, as the router says."""
@@ -63,10 +65,11 @@ async def running_models(config: Path, *, replicas: int = 1) -> AsyncIterator[Mo
     models = _start([sys.executable, "-m", "serve_apps.assistant"], environment, log)
     envoy = _start([str(stack.envoy_program()), "-c", str(rendered), *options], environment, log)
     try:
-        async with _channel(settings) as channel:
+        async with _channel(settings, "orchestrator") as channel, _channel(settings, "laptop") as operators:
             found = Models(
                 inference_service_pb2_grpc.InferenceServiceStub(channel),
                 router_service_pb2_grpc.RouterServiceStub(channel),
+                router_service_pb2_grpc.RouterServiceStub(operators),
             )
             await _ready(found, models, log, replicas)
             yield found
@@ -82,8 +85,8 @@ def _start(command: list[str], environment: dict[str, str], log: Path) -> subpro
         return subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
 
 
-def _channel(settings: StackSettings) -> grpc.aio.Channel:
-    folder = settings.paths.pki / "orchestrator"
+def _channel(settings: StackSettings, workload: str) -> grpc.aio.Channel:
+    folder = settings.paths.pki / workload
     credentials = grpc.ssl_channel_credentials(
         *((folder / name).read_bytes() for name in ("ca.crt", "tls.key", "tls.crt"))
     )
