@@ -1,15 +1,19 @@
-"""What every service is told from outside, read once at its start from `DESKMESH_*`."""
+"""What every service is told from outside, read once at its start: from `DESKMESH_*`, and secrets also from stores."""
 
+import os
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from services.common.secrets import SecretsSource
 
 
 class ServiceSettings(BaseSettings):
     """The settings all services have; each service adds its own by subclassing."""
 
-    model_config = SettingsConfigDict(env_prefix="DESKMESH_", frozen=True, extra="ignore")
+    # An error tells which setting is wrong, not what all of them are.
+    model_config = SettingsConfigDict(env_prefix="DESKMESH_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     environment: str = "dev"
     log_level: str = "INFO"
@@ -47,6 +51,18 @@ class ServiceSettings(BaseSettings):
     request_id_days: float = Field(default=7.0, gt=0)
     purge_interval_seconds: float = Field(default=3600.0, gt=0)
     purge_batch_rows: int = Field(default=1000, ge=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What code says, then variables, then the stores of secrets."""
+        return init_settings, env_settings, SecretsSource(settings_cls, os.environ)
 
     @property
     def spiffe_prefix(self) -> str:
