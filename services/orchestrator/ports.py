@@ -310,6 +310,10 @@ class Route:
     # What it waited for room, and the place in the router's queue at which it began; 0 for none.
     waited_seconds: float = 0.0
     place: int = 0
+    # Set when a better model may be asked next: below this mean log probability of its tokens an answer is a guess.
+    escalate_below: float | None = None
+    # Seconds without a word after which a second replica may be asked; 0 for none.
+    hedge_after_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +331,10 @@ class Piece:
     text: str
     usage: Usage | None = None
     tokens: int = 0
+    # Natural-log probabilities of its tokens, if the route wants to know how sure the model is.
+    log_probabilities: tuple[float, ...] = ()
+    # Who wrote it.
+    replica: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +370,8 @@ class Need:
     completion_tokens: int = 0
     within_seconds: float | None = None
     maximum_cost: float | None = None
+    # The model whose answer was not good enough; only better ones come into question.
+    escalate_from: str = ""
     # Rather than be refused, it waits for room until its time is over.
     may_wait: bool = False
 
@@ -376,4 +386,8 @@ class Models(Protocol):
         """How likely each target is after its context. Raises ModelOverloaded, ModelUnavailable."""
 
     def write(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
-        """Write an answer piece by piece; closing the iterator frees the engine's slot."""
+        """Write an answer piece by piece; closing the iterator frees the engine's slot.
+
+        A replica that is slow to begin, or fails before it has, is made up for by another one of the same model.
+        Raises ModelOverloaded, ModelUnavailable.
+        """

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
 
 import grpc.aio
 import numpy as np
@@ -16,8 +17,9 @@ from deskmesh.inference.v1 import (
     router_service_pb2,
     router_service_pb2_grpc,
 )
-from services.common.errors import DomainError
+from services.common.errors import DomainError, Exhausted, Unavailable
 from services.orchestrator.adapters.prefixes import prefix_blocks
+from services.orchestrator.adapters.racing import whichever_begins_first
 from services.orchestrator.adapters.remote import translated
 from services.orchestrator.adapters.route_leases import RouteLeases
 from services.orchestrator.answering.ranking import Vector
@@ -77,6 +79,10 @@ class ModelsClient:
             reason=answered.reason,
             waited_seconds=answered.routing.waited.ToMilliseconds() / 1000,
             place=answered.routing.place,
+            escalate_below=(
+                answered.escalation.least_mean_log_probability if answered.HasField("escalation") else None
+            ),
+            hedge_after_seconds=answered.hedge_after.ToMilliseconds() / 1000,
         )
         self._leases.keep(leased_to, route, answered.lease.ToMilliseconds() / 1000)
         return route
@@ -118,6 +124,46 @@ class ModelsClient:
         return Likelihoods(tuple(scores), usage)
 
     async def write(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+        begun = False
+        try:
+            async with aclosing(self._hedged(route, prompt)) as pieces:
+                async for piece in pieces:
+                    begun = True
+                    yield piece
+        except (Exhausted, Unavailable):
+            other = None if begun else await self._other(route)
+            if other is None:
+                raise
+            async with aclosing(self._write(other, prompt)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    def _hedged(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
+        first = self._write(route, prompt)
+        if not route.hedge_after_seconds:
+            return first
+
+        async def second() -> AsyncGenerator[Piece, None] | None:
+            other = await self._other(route, hedge=True)
+            return self._write(other, prompt) if other else None
+
+        return whichever_begins_first(first, route.hedge_after_seconds, second)
+
+    async def _other(self, route: Route, *, hedge: bool = False) -> Route | None:
+        """Another replica of the model, or what stands in for it; None when there is none, or no second try left."""
+        request = router_service_pb2.RouteRequest(
+            model=route.model,
+            avoid_replicas=[route.replica],
+            hedge_of=route.replica if hedge else "",
+        )
+        try:
+            with translated():
+                answered = await self._router.Route(request, timeout=ROUTE_SECONDS)
+        except DomainError:
+            return None
+        return replace(route, model=answered.model.name, replica=answered.replica)
+
+    async def _write(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         request = inference_service_pb2.ChatRequest(
             model=route.model,
             messages=[
@@ -126,6 +172,7 @@ class ModelsClient:
             ],
             sampling=chat_pb2.Sampling(max_tokens=prompt.maximum_tokens),
             constraint=chat_pb2.Constraint(json_schema=prompt.schema) if prompt.schema else None,
+            log_probabilities=None if route.escalate_below is None else 0,
         )
         call = self._inference.Chat(request, timeout=WRITE_SECONDS, metadata=_to(route))
         try:
@@ -133,7 +180,9 @@ class ModelsClient:
                 async for response in call:
                     match response.WhichOneof("frame"):
                         case "delta":
-                            yield Piece(response.delta.text, tokens=response.delta.tokens)
+                            delta = response.delta
+                            sure = tuple(token.log_probability for token in delta.log_probabilities)
+                            yield Piece(delta.text, None, delta.tokens, sure, route.replica)
                         case "finished":
                             if response.finished.route_again:
                                 self._leases.drop(route)
@@ -158,6 +207,7 @@ def _route_request(need: Need) -> router_service_pb2.RouteRequest:
         prompt_tokens=need.prompt_tokens,
         completion_tokens=need.completion_tokens,
         max_cost=need.maximum_cost,
+        escalate_from=need.escalate_from,
     )
     if need.ability is not None:
         request.capabilities.append(_ABILITIES[need.ability])

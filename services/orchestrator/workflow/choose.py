@@ -29,10 +29,12 @@ async def choose_ranker(turn: Turn, question: str, services: Services, record: R
     return await _choose("route", need, services, record)
 
 
-async def choose_writer(turn: Turn, prompt: Prompt, services: Services, record: Recorder) -> Route | None:
+async def choose_writer(
+    turn: Turn, prompt: Prompt, services: Services, record: Recorder, *, above: str = ""
+) -> Route | None:
     """The model that words the answer freely, where the prompt's beginning is cached if possible.
 
-    None when none may or none has room: what is known can be quoted.
+    `above`: the model whose answer was not good enough. None when none may or none has room: then passages are quoted.
     """
     need = Need(
         organization_id=turn.customer.organization_id,
@@ -44,6 +46,7 @@ async def choose_writer(turn: Turn, prompt: Prompt, services: Services, record: 
         # Half of what is left: after that there must be time to quote instead.
         within_seconds=(services.turn_seconds - record.seconds) / 2,
         maximum_cost=services.maximum_cost,
+        escalate_from=above,
         may_wait=True,
     )
     try:

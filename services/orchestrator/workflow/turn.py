@@ -1,7 +1,9 @@
 """The workflow of a turn: gather → understand → route ∥ rank → decide → word → check → store → tell."""
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from services.orchestrator.answering import texts
 from services.orchestrator.answering.decision import Action, evidence, judge, standalone, topics, understand
@@ -216,17 +218,28 @@ class _Try:
         writer = await self._writer(prompt, route)
         if writer is not None:
             self.model = writer.model
+            escalate = partial(self._better, prompt)
             if not await self._begin_streaming():
                 raise TurnLost
             self.told = True
-            async for piece in write(prompt, candidates, markers, writer, self._services, self._record, self._spending):
-                self.pieces.append(piece)
-                await self._teller.piece(piece)
+            written = write(prompt, candidates, markers, writer, self._services, self._record, self._spending, escalate)
+            async with aclosing(written) as pieces:
+                async for piece in pieces:
+                    self.pieces.append(piece)
+                    await self._teller.piece(piece)
             if self._spending.cut_off:
                 return await self._break_off(background)
         else:
             self.pieces = [piece async for piece in quote(candidates, markers, self._record)]
         return self._said(Decision.ANSWER)
+
+    async def _better(self, prompt: Prompt, route: Route) -> Route | None:
+        """The next model of the cascade, if the budgets let it."""
+        writer = await choose_writer(self._turn, prompt, self._services, self._record, above=route.model)
+        if writer is None or not await self._may_spend(writer.model):
+            return None
+        self.model = writer.model
+        return writer
 
     async def _writer(self, prompt: Prompt, ranker: Route | None) -> Route | None:
         """The model that may word the answer, if there is one and the budgets let it."""

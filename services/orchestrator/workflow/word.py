@@ -1,7 +1,9 @@
 """Words the answer: in quotations, or freely by a model that may, with every sentence checked before it goes out."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from statistics import fmean
+from typing import Protocol
 
 from services.common.errors import Unavailable
 from services.orchestrator.answering.grounding import is_grounded
@@ -10,7 +12,7 @@ from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.sentences import take_sentences
 from services.orchestrator.answering.wording import Markers, Part, Piece, quotation
 from services.orchestrator.domain import Usage
-from services.orchestrator.errors import BudgetExceeded
+from services.orchestrator.errors import BudgetExceeded, ModelOverloaded
 from services.orchestrator.ports import Prompt, Route
 from services.orchestrator.workflow.choose import estimated_tokens
 from services.orchestrator.workflow.record import Recorder
@@ -43,6 +45,12 @@ def prompt_for(question: str, candidates: Sequence[Candidate]) -> Prompt:
     return _prompt(question, _told(candidates))
 
 
+class Escalate(Protocol):
+    """Finds a better model than the one whose answer was not good enough."""
+
+    async def __call__(self, route: Route) -> Route | None: ...
+
+
 async def write(
     prompt: Prompt,
     candidates: Sequence[Candidate],
@@ -51,55 +59,95 @@ async def write(
     services: Services,
     record: Recorder,
     spending: TurnSpending,
-) -> AsyncIterator[Piece]:
+    escalate: Escalate,
+) -> AsyncGenerator[Piece, None]:
     """The model's own sentences, each as soon as it is whole and checked; where one drifts, quotations take over.
 
-    When the budget ends, so does the model, after the last whole sentence; `spending.cut_off` says so.
+    A model whose first sentence drifts, or is a guess, is asked no further while there is a better one. When the budget
+    ends, so does the model, after the last whole sentence; `spending.cut_off` says so.
     """
     passages = _told(candidates)
-    drifted = False
-    said = 0
-    async with record.step("word") as notes:
-        notes.model = route.model
-        notes.versions["prompt"] = PROMPT_VERSION
-        notes.details["wording"] = "free"
-        before = record.usage
-        # An estimate until the model says itself: what breaks it off must not make it free.
-        read = Usage(prompt_tokens=estimated_tokens(prompt))
-        buffer = ""
-        try:
-            async with aclosing(services.models.write(route, prompt)) as pieces:
-                async for piece in pieces:
-                    notes.usage = piece.usage or (notes.usage or read) + Usage(completion_tokens=piece.tokens)
-                    await spending.used(before + notes.usage)
-                    buffer += piece.text
-                    whole, buffer = take_sentences(buffer)
-                    for sentence in whole:
-                        part = _supported(sentence, passages)
-                        if part is None:
-                            drifted = True
-                            break
-                        said += 1
-                        yield markers.mark(part)
-                    if drifted:
-                        break
-            if not drifted and buffer.strip():
-                part = _supported(buffer.strip(), passages)
-                drifted = part is None
-                if part is not None:
-                    said += 1
-                    yield markers.mark(part)
-        except BudgetExceeded as error:
-            notes.error_reason = error.reason
-            notes.details.update(error.metadata)
-        except Unavailable as error:
-            notes.error_reason = error.reason
-            drifted = True
-        notes.details["sentences"] = str(said)
-        notes.details["drifted"] = str(drifted).lower()
-    if not spending.cut_off and (drifted or not said):
+    asked: Route | None = route
+    while asked is not None:
+        attempt = _Attempt(asked, prompt, passages)
+        async with aclosing(attempt.parts(services, record, spending)) as parts:
+            async for part in parts:
+                yield markers.mark(part)
+        failed = attempt.drifted or not attempt.said
+        route = asked
+        asked = await escalate(route) if failed and not attempt.said and _may_escalate(route, spending) else None
+    if not spending.cut_off and failed:
         for part in quotation(candidates):
             yield markers.mark(part)
+
+
+def _may_escalate(route: Route, spending: TurnSpending) -> bool:
+    return route.escalate_below is not None and not spending.cut_off
+
+
+class _Attempt:
+    """What one model makes of the prompt. `said`: sentences that went out; `drifted`: one was unfounded, or a guess."""
+
+    def __init__(self, route: Route, prompt: Prompt, passages: Sequence[Passage]) -> None:
+        self._route = route
+        self._prompt = prompt
+        self._passages = passages
+        self._likelihoods: list[float] = []
+        self.said = 0
+        self.drifted = False
+
+    async def parts(self, services: Services, record: Recorder, spending: TurnSpending) -> AsyncGenerator[Part, None]:
+        """Sentences that passed the check, up to the first that did not."""
+        route = self._route
+        async with record.step("word") as notes:
+            notes.model = route.model
+            notes.versions["prompt"] = PROMPT_VERSION
+            notes.details["wording"] = "free"
+            before = record.usage
+            # An estimate until the model says itself: what breaks it off must not make it free.
+            read = Usage(prompt_tokens=estimated_tokens(self._prompt))
+            buffer = ""
+            try:
+                async with aclosing(services.models.write(route, self._prompt)) as pieces:
+                    async for piece in pieces:
+                        notes.usage = piece.usage or (notes.usage or read) + Usage(completion_tokens=piece.tokens)
+                        await spending.used(before + notes.usage)
+                        if piece.replica:
+                            notes.details["replica"] = piece.replica
+                        self._likelihoods += piece.log_probabilities
+                        buffer += piece.text
+                        whole, buffer = take_sentences(buffer)
+                        for part in self._checked(whole):
+                            yield part
+                        if self.drifted:
+                            break
+                if not self.drifted and buffer.strip():
+                    for part in self._checked([buffer.strip()]):
+                        yield part
+            except BudgetExceeded as error:
+                notes.error_reason = error.reason
+                notes.details.update(error.metadata)
+            except (Unavailable, ModelOverloaded) as error:
+                notes.error_reason = error.reason
+                self.drifted = True
+            notes.details["sentences"] = str(self.said)
+            notes.details["drifted"] = str(self.drifted).lower()
+            if self._likelihoods:
+                notes.details["likelihood"] = f"{fmean(self._likelihoods):.3f}"
+
+    def _checked(self, sentences: Sequence[str]) -> Iterator[Part]:
+        for sentence in sentences:
+            part = _supported(sentence, self._passages)
+            self.drifted = part is None or (not self.said and self._guesses())
+            if part is None or self.drifted:
+                return
+            self.said += 1
+            yield part
+
+    def _guesses(self) -> bool:
+        """Only while nothing has gone out another model can be asked."""
+        least = self._route.escalate_below
+        return least is not None and bool(self._likelihoods) and fmean(self._likelihoods) < least
 
 
 def _told(candidates: Sequence[Candidate]) -> list[Passage]:

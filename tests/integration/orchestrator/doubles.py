@@ -44,6 +44,8 @@ from services.common.server import Platform, ServicerRegistration
 from services.orchestrator.errors import ConversationClosed, ConversationNotFound, ModelNotFound
 
 MODEL = "double"
+LARGE = "larger"
+REPLICA, SECOND_REPLICA = "127.0.0.1:40502", "127.0.0.1:40503"
 DIMENSION = 384
 
 ARTICLES = {
@@ -279,6 +281,12 @@ class InferenceDouble(
         self.routed: list[router_service_pb2.RouteRequest] = []
         # At which requests wait before they are routed.
         self.place = 0
+        # What the router's answers to requests for words say besides.
+        self.routing = router_service_pb2.RouteResponse()
+        # By replica, what Chat meets there instead of MODEL's.
+        self.at_replica: dict[str, Faults] = defaultdict(Faults)
+        # By model, what it writes and how likely its tokens are, where that differs.
+        self.writes_of: dict[str, tuple[list[str], float]] = {}
         self.headers: list[dict[str, str]] = []
         self.prompts: list[str] = []
 
@@ -293,8 +301,15 @@ class InferenceDouble(
         abilities = [*self.capabilities, router_service_pb2.CAPABILITY_SCORE]
         if not set(request.capabilities) <= set(abilities):
             raise ModelNotFound
-        profile = router_service_pb2.ModelProfile(name=MODEL, capabilities=abilities, context_length=2048)
-        return router_service_pb2.RouteResponse(model=profile, replica="127.0.0.1:40502", reason="only one")
+        name = LARGE if request.escalate_from or request.model == LARGE else MODEL
+        profile = router_service_pb2.ModelProfile(name=name, capabilities=abilities, context_length=2048)
+        second = request.hedge_of or request.avoid_replicas
+        answer = router_service_pb2.RouteResponse(
+            model=profile, replica=SECOND_REPLICA if second else REPLICA, reason="only one"
+        )
+        if router_service_pb2.CAPABILITY_FREE_WORDING in request.capabilities and not request.escalate_from:
+            answer.MergeFrom(self.routing)
+        return answer
 
     async def RouteQueued(self, request: Any, context: Any) -> AsyncIterator[Any]:
         if place := self.place:
@@ -325,13 +340,19 @@ class InferenceDouble(
 
     async def Chat(self, request: Any, context: Any) -> AsyncIterator[Any]:
         await self.faults.meet("Chat")
+        headers = {key: str(value) for key, value in context.invocation_metadata()}
+        await self.at_replica[headers.get("x-deskmesh-replica", "")].meet("Chat")
         self.prompts.append(request.messages[-1].content)
-        yield inference_service_pb2.ChatResponse(started=inference_service_pb2.ChatStarted(model=MODEL))
-        for text in self.writes:
+        yield inference_service_pb2.ChatResponse(started=inference_service_pb2.ChatStarted(model=request.model))
+        writes, likelihood = self.writes_of.get(request.model, (self.writes, -0.1))
+        for text in writes:
             await self.faults.meet("ChatDelta")
-            yield inference_service_pb2.ChatResponse(delta=inference_service_pb2.ChatDelta(text=text, tokens=1))
+            delta = inference_service_pb2.ChatDelta(text=text, tokens=1)
+            if request.HasField("log_probabilities"):
+                delta.log_probabilities.add(token=text, log_probability=likelihood)
+            yield inference_service_pb2.ChatResponse(delta=delta)
         finished = inference_service_pb2.ChatFinished(reason=inference_service_pb2.FINISH_REASON_STOP)
-        finished.usage.prompt_tokens, finished.usage.completion_tokens = 100, len(self.writes)
+        finished.usage.prompt_tokens, finished.usage.completion_tokens = 100, len(writes)
         yield inference_service_pb2.ChatResponse(finished=finished)
 
 

@@ -1,10 +1,14 @@
 """Models that may word answers freely: what they say is checked sentence by sentence."""
 
+import asyncio
+
 import pytest
 
 from deskmesh.inference.v1 import router_service_pb2
 from deskmesh.orchestrator.v1 import turn_pb2
+from services.orchestrator.errors import ModelUnavailable
 from tests.integration.orchestrator.desk import Desk
+from tests.integration.orchestrator.doubles import LARGE, MODEL, REPLICA, SECOND_REPLICA
 
 QUESTION = "What does standard delivery cost?"
 
@@ -71,3 +75,60 @@ async def test_without_a_model_that_words_freely_the_sentences_are_quoted(desk: 
     (step,) = [step for step in turn.steps if step.name == "route_wording"]
     assert step.error_reason == "MODEL_NOT_FOUND"
     assert not desk.doubles.inference.prompts
+
+
+UNFOUNDED = ["Standard delivery costs £9.99 per order."]
+FOUNDED = ["Standard delivery costs £3.95."]
+
+
+@pytest.mark.parametrize("small", [(UNFOUNDED, -0.1), (FOUNDED, -2.5)], ids=["unfounded", "a guess"])
+async def test_what_the_small_model_cannot_say_the_larger_one_is_asked(
+    desk: Desk, small: tuple[list[str], float]
+) -> None:
+    inference = desk.doubles.inference
+    inference.routing.escalation.least_mean_log_probability = -1.0
+    inference.writes_of = {MODEL: small, LARGE: (FOUNDED, -0.1)}
+    turn = await desk.ask(QUESTION)
+    assert turn.answer == "Standard delivery costs £3.95. [1]"
+    first, second = [step for step in turn.steps if step.name == "word"]
+    assert (first.model, first.details["drifted"], first.details["sentences"]) == (MODEL, "true", "0")
+    assert (second.model, second.details["drifted"]) == (LARGE, "false")
+    assert first.details["likelihood"] == f"{small[1]:.3f}"
+    assert inference.routed[-1].escalate_from == MODEL
+    assert turn.model == LARGE
+    assert turn.usage.completion_tokens == 2
+
+
+async def test_where_no_model_can_say_it_the_passages_are_quoted(desk: Desk) -> None:
+    inference = desk.doubles.inference
+    inference.routing.escalation.least_mean_log_probability = -1.0
+    inference.writes = UNFOUNDED
+    turn = await desk.ask(QUESTION)
+    assert "Standard delivery costs £3.95 per order. [1]" in turn.answer
+    assert [step.model for step in turn.steps if step.name == "word"] == [MODEL, LARGE]
+
+
+async def test_what_is_slow_to_begin_is_asked_of_a_second_replica(desk: Desk) -> None:
+    inference = desk.doubles.inference
+    inference.routing.hedge_after.FromMilliseconds(50)
+    inference.writes = FOUNDED
+    slow = inference.at_replica[REPLICA]
+    slow.gates["Chat"] = asyncio.Event()
+    turn = await desk.ask(QUESTION)
+    assert turn.answer == "Standard delivery costs £3.95. [1]"
+    (step,) = [step for step in turn.steps if step.name == "word"]
+    assert step.details["replica"] == SECOND_REPLICA
+    assert inference.routed[-1].hedge_of == REPLICA
+    # The one that lost is ended, and its place free.
+    await asyncio.wait_for(slow.cancelled["Chat"].wait(), 5)
+
+
+async def test_a_replica_that_fails_before_the_first_word_is_made_up_for(desk: Desk) -> None:
+    inference = desk.doubles.inference
+    inference.writes = FOUNDED
+    inference.at_replica[REPLICA].errors["Chat"] = ModelUnavailable()
+    turn = await desk.ask(QUESTION)
+    assert turn.answer == "Standard delivery costs £3.95. [1]"
+    assert list(inference.routed[-1].avoid_replicas) == [REPLICA]
+    inference.at_replica[SECOND_REPLICA].errors["Chat"] = ModelUnavailable()
+    assert "Standard delivery costs £3.95 per order. [1]" in (await desk.ask(QUESTION)).answer
