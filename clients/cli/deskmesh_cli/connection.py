@@ -20,6 +20,8 @@ from laptop.settings import StackSettings
 
 T = TypeVar("T")
 
+ME = "me"
+
 
 class SignIn(BaseModel):
     """Somebody to sign in as."""
@@ -39,7 +41,10 @@ class DemoSignIns(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whom a command acts as; an empty e-mail address means the demo organization's person of this role."""
+    """Whom a command acts as; an empty e-mail address means the demo organization's person of this role.
+
+    The role `ME` means whoever signed in by `deskmesh login`.
+    """
 
     role: str = "customer"
     email: str = ""
@@ -72,6 +77,10 @@ async def connected(person: Person) -> AsyncIterator[Client]:
     Raises NoSignIn or DeskmeshError.
     """
     settings = StackSettings()
+    if person.role == ME and not person.email:
+        async with _connected_as_me(settings) as client:
+            yield client
+        return
     sign_in, organization = sign_in_of(person, settings.paths.secrets)
     if not settings.paths.ca_certificate.exists():
         raise NoSignIn("The stack has not been started here yet: run `deskmesh up`.")
@@ -91,6 +100,28 @@ async def connected(person: Person) -> AsyncIterator[Client]:
         yield client
 
 
+@asynccontextmanager
+async def _connected_as_me(settings: StackSettings) -> AsyncIterator[Client]:
+    session = own_session(settings)
+    if session.load() is None:
+        raise NoSignIn("Nobody has signed in here: run `deskmesh login`.")
+    address = f"localhost:{settings.edge_port}"
+    async with Client(address, ca_file=settings.paths.ca_certificate, session=session) as client:
+        try:
+            await client.access_token()
+        except DeskmeshError as error:
+            if error.code.name != "UNAUTHENTICATED":
+                raise
+            session.save(None)
+            raise NoSignIn("Your sign-in has ended: run `deskmesh login`.") from None
+        yield client
+
+
+def own_session(settings: StackSettings) -> FileSession:
+    """Where the sign-in of `deskmesh login` is kept."""
+    return FileSession(settings.paths.secrets / "sessions" / f"{ME}.json")
+
+
 async def confirmed(client: Client, person: Person, call: Callable[[Client], Awaitable[T]]) -> T:
     """What the call answers; where it wants a fresh proof of who is there, it is made once more after that.
 
@@ -99,10 +130,20 @@ async def confirmed(client: Client, person: Person, call: Callable[[Client], Awa
     try:
         return await call(client)
     except StepUpRequired:
-        sign_in, _ = sign_in_of(person, StackSettings().paths.secrets)
+        password = password_of(person)
         found = await client.accounts.GetAccount(account_service_pb2.GetAccountRequest())
-        await client.step_up(sign_in.password, ask_code() if found.totp_enabled else "")
+        await client.step_up(password, ask_code() if found.totp_enabled else "")
         return await call(client)
+
+
+def password_of(person: Person) -> str:
+    """The password at hand, or typed by whoever signed in without one. Raises NoSignIn without anybody to type it."""
+    if person.role != ME or person.email:
+        return sign_in_of(person, StackSettings().paths.secrets)[0].password
+    if not sys.stdin.isatty():
+        raise NoSignIn("This needs your password; call it from a terminal, where it can be typed.")
+    password: str = typer.prompt("Your password", hide_input=True, err=True)
+    return password
 
 
 def ask_code() -> str:

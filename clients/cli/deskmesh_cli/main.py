@@ -18,6 +18,8 @@ COMMANDS = {
     "trace": "trace:trace",
     "chat": "chat:chat",
     "import": "articles:import_folder",
+    "login": "login:login",
+    "logout": "login:logout",
     "token": "token:token",
     "account": "account:account",
     "mail": "mail:mail",
