@@ -1,7 +1,7 @@
 """Five times as many requests as a replica takes, at once.
 
-Stated in advance: at least as many as it takes are answered, each whole; every other one is refused at once, with the time after
-which to come again; who does so is answered; and nothing is left in the engine.
+Stated in advance: at least as many as it takes are answered, each whole; every other one is refused at once, with the
+time after which to come again; who does so is answered; and nothing is left in the engine.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from services.common.errors import RemoteError, from_rpc_error
 from tests.integration.serve_apps.conftest import CAPACITY, Replica, chat
 
 TIMES = 5
-TOKENS = 30
+TOKENS = 20
 PATIENCE_SECONDS = 30.0
 
 
