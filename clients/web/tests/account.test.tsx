@@ -45,6 +45,37 @@ describe("links in letters", () => {
   });
 });
 
+describe("an invitation", () => {
+  it("makes an account for who has none, and signs in", async () => {
+    open("/accept-invitation#good");
+    await press("Join");
+    expect(await screen.findAllByText(/Enter your/)).toHaveLength(2);
+    await fill("Your name", "Robin");
+    await fill("Password", "a long enough phrase");
+    await press("Join");
+    expect(await screen.findByRole("navigation")).toBeTruthy();
+    expect(window.location.hash).toBe("");
+  });
+
+  it("is accepted by who signs in on the way", async () => {
+    open("/accept-invitation#good");
+    fireEvent.click(await screen.findByRole("link", { name: "Sign in" }));
+    await fill("E-mail", "robin@customers.example");
+    await fill("Password", "correct horse");
+    await press("Sign in");
+    await press("Accept the invitation");
+    expect(await screen.findByRole("navigation")).toBeTruthy();
+  });
+
+  it("says when it is too old", async () => {
+    open("/accept-invitation#old");
+    await fill("Your name", "Robin");
+    await fill("Password", "a long enough phrase");
+    await press("Join");
+    expect((await screen.findByRole("alert")).textContent).toContain("used or too old");
+  });
+});
+
 describe("a second factor", () => {
   it("is asked for after the password and signs in", async () => {
     open("/help");

@@ -3,6 +3,7 @@ import { Code, type ConnectRouter, createRouterTransport, type Interceptor } fro
 import { AccountService } from "../../src/gen/deskmesh/auth/v1/account_service_pb";
 import { AuthService, PrincipalSchema, TokensSchema } from "../../src/gen/deskmesh/auth/v1/auth_service_pb";
 import { ConsentService } from "../../src/gen/deskmesh/auth/v1/consent_service_pb";
+import { InvitationService } from "../../src/gen/deskmesh/auth/v1/invitation_service_pb";
 import { MfaService } from "../../src/gen/deskmesh/auth/v1/mfa_service_pb";
 import { MembershipSchema } from "../../src/gen/deskmesh/auth/v1/organization_pb";
 import { OrganizationService } from "../../src/gen/deskmesh/auth/v1/organization_service_pb";
@@ -163,6 +164,14 @@ export class FakeServices {
       if (token !== "good") throw failure(Code.FailedPrecondition, "MAIL_LINK_INVALID", "old");
       return {};
     };
+    const invited = (token: string) => {
+      if (token !== "good") throw failure(Code.FailedPrecondition, "INVITATION_INVALID", "old");
+      return { principal: principal(), tokens: tokens() };
+    };
+    router.service(InvitationService, {
+      acceptInvitation: ({ token }) => invited(token),
+      signUpWithInvitation: ({ token }) => invited(token),
+    });
     router.service(AccountService, {
       getAccount: () => ({ totpEnabled: appEnabled, recoveryCodesLeft: appEnabled ? 10 : 0 }),
       verifyEmail: ({ token }) => linked(token),

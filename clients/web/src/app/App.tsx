@@ -21,6 +21,7 @@ const HelpPage = lazy(() => import("../features/help/HelpPage"));
 const ArticlePage = lazy(() => import("../features/help/ArticlePage"));
 const InboxPage = lazy(() => import("../features/inbox/InboxPage"));
 const SecurityPage = lazy(() => import("../features/account/SecurityPage"));
+const InvitationPage = lazy(() => import("../features/account/InvitationPage"));
 const consentPages = () => import("../features/consent/pages");
 const ConsentPage = lazy(async () => ({ default: (await consentPages()).ConsentPage }));
 const DevicePage = lazy(async () => ({ default: (await consentPages()).DevicePage }));
@@ -72,6 +73,9 @@ export function App({ transport }: { transport: TransportFactory }) {
                 </Route>
                 <Route path="/reset-password">
                   <Anybody page={<ResetPasswordPage />} />
+                </Route>
+                <Route path="/accept-invitation">
+                  <Anybody page={<InvitationPage />} />
                 </Route>
                 <Route path="/consent">
                   <SignedInOnly>

@@ -22,6 +22,7 @@ const BY_REASON: Readonly<Record<string, Words>> = {
   CREDENTIALS_INVALID: ["That didn't match", "Check your e-mail address and password and try again."],
   EMAIL_NOT_VERIFIED: ["Verify your e-mail address first", "Follow the link that was sent to it."],
   EMAIL_TAKEN: ["You already have an account", "Sign in with this e-mail address instead."],
+  INVITATION_INVALID: ["This invitation is used or too old", "Ask whoever invited you for a new one."],
   MAIL_LINK_INVALID: ["This link is used or too old", "Ask for a new one."],
   MFA_CHALLENGE_INVALID: ["That took too long", "Start again with your password."],
   MFA_CODE_INVALID: ["That code didn't match", "Enter the newest code; each works once."],

@@ -9,7 +9,7 @@ import { AccountApi } from "./api";
 const SIGN_IN = <Link to="/sign-in">Sign in</Link>;
 
 /** The token of the link somebody followed, which is then taken out of the address. */
-function useLinkToken(): string {
+export function useLinkToken(): string {
   const { hash } = useAddress();
   const [token] = useState(hash.slice(1));
   useEffect(() => window.history.replaceState(window.history.state, "", window.location.pathname), []);
