@@ -26,7 +26,7 @@ def to_invite(
 
 
 def person(caller: Caller) -> Person:
-    return Person(caller.user_id, caller.authenticated_at, caller.methods)
+    return Person(caller.user_id, caller.authenticated_at, caller.methods, caller.session_id)
 
 
 def invitation(sent: Invitation) -> invitation_pb2.Invitation:

@@ -16,7 +16,7 @@ from services.auth.ports import Passwords, Work, WorkFactory
 from services.auth.roles import Granter
 from services.auth.usecases.members import custom_permissions
 from services.auth.usecases.opening import PASSWORD, Openings, SignedIn
-from services.auth.usecases.places import Person
+from services.auth.usecases.places import Person, program_of
 from services.common.clock import Clock
 from services.common.context import IdempotencyKey
 from services.common.permissions import permissions_of
@@ -120,7 +120,8 @@ class Invitations:
             if await work.memberships.find(invitation.organization_id, person.user_id):
                 raise MembershipExists
             proved = datetime.fromtimestamp(person.authenticated_at, UTC)
-            signed_in = await self._join(work, invitation, user, person.methods, proved)
+            program = await program_of(work, person)
+            signed_in = await self._join(work, invitation, user, person.methods, proved, program)
             await work.commit()
         return signed_in
 
@@ -145,7 +146,13 @@ class Invitations:
         return signed_in
 
     async def _join(
-        self, work: Work, invitation: Invitation, user: User, methods: Sequence[str], proved: datetime
+        self,
+        work: Work,
+        invitation: Invitation,
+        user: User,
+        methods: Sequence[str],
+        proved: datetime,
+        program: tuple[str, tuple[str, ...]] = ("", ()),
     ) -> SignedIn:
         now = self._clock()
         place = Membership(user, invitation.organization_id, invitation.roles, now, invitation.custom_role_ids)
@@ -162,7 +169,10 @@ class Invitations:
         held = await work.memberships.find(invitation.organization_id, user.id) or place
         organization = await work.organizations.get(invitation.organization_id)
         principal = Principal(user, organization, held.roles, held.custom_permissions)
-        return await self._openings.begin(work, principal, methods, authenticated_at=proved)
+        client_id, scopes = program
+        return await self._openings.begin(
+            work, principal, methods, authenticated_at=proved, client_id=client_id, scopes=scopes
+        )
 
     async def _offered(self, work: Work, token: str) -> Invitation:
         """The invitation of a link; whoever else follows it waits until this unit of work ends."""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Organization, Principal
 from services.auth.errors import OrganizationNotFound
-from services.auth.ports import WorkFactory
+from services.auth.ports import Work, WorkFactory
 from services.auth.usecases.opening import Openings, SignedIn
 from services.common.clock import Clock
 from services.common.errors import PermissionDenied
@@ -17,16 +17,23 @@ MAXIMUM_LISTED = 200
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who asks, and how they proved who they are."""
+    """Who asks, in which sign-in, and how they proved who they are."""
 
     user_id: str
     authenticated_at: float
     methods: tuple[str, ...]
+    family_id: str
 
     def check(self) -> None:
         """Raises PermissionDenied for a program, which proved nothing of the kind."""
         if not self.authenticated_at:
             raise PermissionDenied(message="An API key acts in one organization only.")
+
+
+async def program_of(work: Work, me: Person) -> tuple[str, tuple[str, ...]]:
+    """The program that the person let act for them here, and what it may: what it opens for them stays its own."""
+    family = await work.refresh_tokens.find_family(me.family_id)
+    return (family.client_id, family.scopes) if family is not None else ("", ())
 
 
 class Places:
@@ -57,7 +64,10 @@ class Places:
                 raise OrganizationNotFound
             principal = Principal(place.user, organization, place.roles, place.custom_permissions)
             proved = datetime.fromtimestamp(me.authenticated_at, UTC)
-            signed_in = await self._openings.begin(work, principal, me.methods, authenticated_at=proved)
+            client_id, scopes = await program_of(work, me)
+            signed_in = await self._openings.begin(
+                work, principal, me.methods, authenticated_at=proved, client_id=client_id, scopes=scopes
+            )
             event = AuditEvent.of(
                 EventType.ORGANIZATION_SWITCHED, organization.id, at=self._clock(), actor_id=me.user_id
             )

@@ -30,6 +30,7 @@ from services.auth.oauth_ports import ReadToken
 from services.auth.settings import OAuthClient
 from services.auth.usecases.consents import Answerer, Consents, Subject
 from services.auth.usecases.opening import Openings, SignedIn
+from services.auth.usecases.places import Person, Places
 from services.auth.usecases.provider import Issued, Provider
 from services.auth.usecases.sessions import SignUp
 from tests.unit.auth.account_fakes import FakeAllowances
@@ -292,6 +293,17 @@ async def test_only_who_signed_in_here_lets_programs_in(door: Door) -> None:
     for sign_in in (family.id, "key_1", ""):
         with pytest.raises(NotTheirs):
             await door.consents.answer(Subject(asking()), replace(me, family_id=sign_in), approved=True)
+
+
+async def test_what_a_program_opens_for_a_person_stays_its_own(door: Door) -> None:
+    me = await door.person()
+    await door.redeem(await door.code(me))
+    family = next(one for one in door.desk.work.store.families.values() if one.client_id)
+    openings = Openings(FakeAccessTokens(), door.desk.clock, refresh_lifetime=timedelta(days=1), successor_key=b"a key")
+    places = Places(door.desk.work, openings, door.desk.clock)
+    for family_id, client_id in ((family.id, COMMAND_LINE.id), (me.family_id, "")):
+        switched = await places.switch(Person(me.user_id, 1.0, ("pwd",), family_id), "shop")
+        assert switched.family.client_id == client_id
 
 
 async def test_a_device_waits_until_it_is_let_in(door: Door) -> None:
