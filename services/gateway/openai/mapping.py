@@ -101,8 +101,11 @@ def embedded(response: embedding_service_pb2.EmbedResponse) -> Embedded:
 
 def _capabilities(request: ChatCompletionRequest) -> list[router_service_pb2.Capability]:
     wanted = [router_service_pb2.CAPABILITY_CHAT]
-    if request.tools and request.tool_choice != "none":
+    if request.tools and request.tool_choice in (None, "auto"):
         wanted.append(router_service_pb2.CAPABILITY_TOOLS)
+    elif request.tools and request.tool_choice != "none":
+        # Decoding sees to a call that must be made; whether to call takes a model that can be trusted with it.
+        wanted.append(router_service_pb2.CAPABILITY_STRUCTURED_OUTPUT)
     if request.response_format is not None and request.response_format.type != "text":
         wanted.append(router_service_pb2.CAPABILITY_STRUCTURED_OUTPUT)
     return wanted
