@@ -114,7 +114,11 @@ def _application(name: str, deployment: str, arguments: Document, options: dict[
 def _described(model: ModelConfig, *, bare: bool) -> Document:
     """The model without what its deployment can be told while it runs."""
     left_out = {"autoscaling"} | ({"adapters"} if bare else set())
-    return model.model_dump(mode="json", exclude=left_out, exclude_unset=True)
+    described: Document = model.model_dump(mode="json", exclude=left_out, exclude_unset=True)
+    if model.autoscaling.min_replicas == 0 and not bare:
+        # What the router must know to hold a request until there is a replica.
+        described["autoscaling"] = {"min_replicas": 0}
+    return described
 
 
 class _Dumper(yaml.SafeDumper):

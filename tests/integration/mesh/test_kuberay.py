@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from serve_apps.assistant.config import TargetConfig, load_config
+from serve_apps.assistant.config import AutoscalingBounds, TargetConfig, load_config
 from serve_apps.assistant.engine_config import VllmEngineConfig
 from serve_apps.assistant.settings import CONFIGS
 
@@ -24,6 +24,7 @@ with warnings.catch_warnings():
 
     from mesh.kuberay.generate import FOLDER, differences, generated, write
     from mesh.kuberay.pods import GRACE_SECONDS
+    from mesh.kuberay.service import serve_config as serve_config_of
     from serve_apps.assistant import builder
     from serve_apps.assistant.placement import placement
 
@@ -135,6 +136,19 @@ def test_what_changes_without_a_restart_is_no_argument(serve_config: Resource, c
         assert not {"autoscaling", "adapters"} & by_name[model.application]["args"]["model"].keys()
         (options,) = by_name[model.application]["deployments"]
         assert options["autoscaling_config"]["max_replicas"] == model.autoscaling.max_replicas
+
+
+def test_the_router_knows_of_a_model_that_keeps_no_replica(config: TargetConfig) -> None:
+    bounds = AutoscalingBounds(min_replicas=0, max_replicas=3)
+    rare = config.models[0].model_copy(update={"autoscaling": bounds})
+    changed: Resource = serve_config_of(config.model_copy(update={"models": (rare, *config.models[1:])}))
+    router, *others = changed["applications"]
+    known = builder.Arguments.model_validate(router["args"]).router
+    assert known is not None
+    assert [one.autoscaling.min_replicas == 0 for one in known.models] == [True] + [False] * (len(config.models) - 1)
+    (model,) = (one for one in others if one["name"] == rare.application)
+    assert "autoscaling" not in model["args"]["model"]
+    assert model["deployments"][0]["autoscaling_config"]["min_replicas"] == 0
 
 
 def test_the_autoscaler_finds_a_group_for_each_model_and_room_for_its_surge(
