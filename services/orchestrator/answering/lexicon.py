@@ -117,6 +117,16 @@ def common_weight(question: str, text: Sequence[str], rarity: Rarity) -> float:
     return sum(rarity.weight(word) for word in said.intersection(words(question)))
 
 
+# "outside the European Union", "except Northern Ireland": a name that the text says it is not about.
+_EXCLUDED = re.compile(r"\b(?i:outside|except|excluding)(?: for)? (?:the )?[A-Z][\w'’-]*(?: (?:of )?[A-Z][\w'’-]*)*")
+_ABOUT_EXCLUDED = re.compile(r"\b(?:outside|except|excluding)\b", re.IGNORECASE)
+
+
+def spoken_of(question: str, text: str) -> str:
+    """The text without the names that it excludes, unless the question is about what lies outside, too."""
+    return text if _ABOUT_EXCLUDED.search(translated(question)) else _EXCLUDED.sub(" ", text)
+
+
 def translated(question: str) -> str:
     """The question with the help centre's words added behind it; the question itself when there are none."""
     found = translations(question)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.orchestrator.answering.kinds import Kind, answers_kind, kind_of
-from services.orchestrator.answering.lexicon import Rarity, common_weight, translations, words
+from services.orchestrator.answering.lexicon import Rarity, common_weight, spoken_of, translations, words
 from services.orchestrator.answering.passages import Passage, Sentence
 
 Vector = NDArray[np.float32]
@@ -135,7 +135,10 @@ def rank(
 ) -> list[Candidate]:
     """The passages, the likeliest answer first, before the model was asked. `known` is by passage identifier."""
     asked = _Question(question, vectors, words(question), words(" ".join(translations(question))), kind_of(question))
-    bodies = {passage.id: words(f"{passage.article_title} {passage.heading} {passage.text}") for passage in sentences}
+    bodies = {
+        passage.id: words(spoken_of(question, f"{passage.article_title} {passage.heading} {passage.text}"))
+        for passage in sentences
+    }
     rarity = Rarity.of(bodies.values())
     candidates = []
     for passage, split in sentences.items():

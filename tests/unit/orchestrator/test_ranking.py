@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from services.orchestrator.answering.decision import evidence
+from services.orchestrator.answering.lexicon import spoken_of
 from services.orchestrator.answering.passages import Passage, Sentence
 from services.orchestrator.answering.ranking import (
     Candidate,
@@ -99,6 +100,12 @@ def test_the_question_follows_the_sentence() -> None:
     sentence = Sentence("It costs £3.95.", DELIVERY, 0, 0)
     assert likelihood_context(sentence) == "Delivery: Standard delivery\nIt costs £3.95.\nQuestion:"
     assert likelihood_target("How \n much?") == " How much?"
+
+
+def test_a_place_that_a_text_excludes_is_none_that_it_speaks_of() -> None:
+    text = "Customers outside the European Union pay duty, except for Northern Ireland. Europe is near."
+    assert spoken_of("Do I pay duty in Munich?", text) == "Customers   pay duty,  . Europe is near."
+    assert spoken_of("Do I pay duty outside of Europe?", text) == spoken_of("And in Tokyo?", text) == text
 
 
 def test_evidence_is_of_the_best_candidate() -> None:
