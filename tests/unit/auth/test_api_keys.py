@@ -17,7 +17,8 @@ from services.auth.usecases.api_keys import Holder, Keys, NewKey
 from services.common.api_keys import hash_key, is_well_formed, new_key
 from services.common.permissions import EVERY_PERMISSION, permissions_of
 from tests.unit.auth.account_fakes import FakeAnnouncer
-from tests.unit.auth.fakes import FakeAccessTokens, FakeWorkFactory
+from tests.unit.auth.credential_fakes import FakeAccessTokens
+from tests.unit.auth.fakes import FakeWorkFactory
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

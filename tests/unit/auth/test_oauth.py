@@ -34,7 +34,7 @@ from services.auth.usecases.places import Person, Places
 from services.auth.usecases.provider import Issued, Provider
 from services.auth.usecases.sessions import SignUp
 from tests.unit.auth.account_fakes import FakeAllowances
-from tests.unit.auth.fakes import FakeAccessTokens
+from tests.unit.auth.credential_fakes import FakeAccessTokens
 from tests.unit.auth.test_usecases import PASSWORD, Desk
 
 ISSUER = "https://desk.example"

@@ -17,8 +17,9 @@ from services.auth.usecases.sessions import Sessions, SignIn, SignUp
 from services.common.mail import Mail
 from services.common.permissions import ROLES, SPECIALISTS
 from tests.unit.auth.account_fakes import FakeAllowances, FakeAnnouncer, FakeMailer
+from tests.unit.auth.credential_fakes import FakeAccessTokens, FakeAttempts, FakePasswords
 from tests.unit.auth.factor_fakes import FakeEnvelope
-from tests.unit.auth.fakes import FakeAccessTokens, FakeAttempts, FakePasswords, FakeWorkFactory
+from tests.unit.auth.fakes import FakeWorkFactory
 
 PASSWORD = "a long enough phrase"
 
