@@ -10,6 +10,7 @@ Policies = Mapping[str, object]
 
 # Where the token's check leaves what it read from a token that held.
 TOKEN_METADATA = ("envoy.filters.http.jwt_authn", "token")
+COMPRESSED = "compressed"
 ANYBODY: tuple[object, ...] = ({"any": True},)
 SIGNED_IN: tuple[object, ...] = (
     {
@@ -36,6 +37,20 @@ def edge_policies(methods: Iterable[Method]) -> Policies:
         "the OpenAI-compatible API, signed in": {"permissions": [_under(OPENAI_PREFIX)], "principals": list(SIGNED_IN)},
         "the web app": {"permissions": [_nothing_of_those()], "principals": list(ANYBODY)},
     }
+
+
+def compressed_policies() -> Policies:
+    """What is refused whoever sends it: bodies and messages that come compressed."""
+    encoded = {"header": {"name": "content-encoding", "present_match": True}}
+    packed = {
+        "and_rules": {
+            "rules": [
+                {"header": {"name": "grpc-encoding", "present_match": True}},
+                {"not_rule": {"header": {"name": "grpc-encoding", "string_match": {"exact": "identity"}}}},
+            ]
+        }
+    }
+    return {COMPRESSED: {"permissions": [encoded, packed], "principals": list(ANYBODY)}}
 
 
 def sidecar_policies(methods: Iterable[Method], topology: Topology) -> Policies:

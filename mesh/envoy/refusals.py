@@ -34,6 +34,8 @@ class Refusal:
     reason: str
     message: str
     retry_after_seconds: int = 0
+    # The HTTP status for who asked by REST, where Envoy's own would not do.
+    rest_status: int = 0
 
     @property
     def headers(self) -> tuple[Header, ...]:
@@ -93,6 +95,20 @@ AWAY = Refusal(
 REFUSALS = (
     # The gateway says itself what is wrong with a key.
     Refusal("response.code_details.contains('ext_authz_denied')", 0, "", ""),
+    Refusal(
+        "response.code_details.contains('policy[compressed]')",
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        "The edge takes nothing compressed; send it as it is.",
+        rest_status=415,
+    ),
+    Refusal(
+        "response.code_details == 'reached_concurrency_limit'",
+        code_pb2.RESOURCE_EXHAUSTED,
+        "RATE_LIMITED",
+        "Too many calls at once for how fast they are answered; try again in a moment.",
+        retry_after_seconds=1,
+    ),
     Refusal(_token("Jwt_is_missing"), code_pb2.UNAUTHENTICATED, "TOKEN_MISSING", "Sign in first."),
     Refusal(
         _token("Jwt_is_expired"), code_pb2.UNAUTHENTICATED, "TOKEN_EXPIRED", "The access token has expired; refresh it."

@@ -1,6 +1,7 @@
 """Writes the two Envoy configurations and the files they watch into the state folder."""
 
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -10,9 +11,9 @@ from mesh.envoy.endpoints import write_endpoints
 from mesh.envoy.limits import CLAIMS
 from mesh.envoy.methods import Method
 from mesh.envoy.openai import openai_refusals
-from mesh.envoy.rbac import TOKEN_METADATA, edge_policies, sidecar_policies
+from mesh.envoy.rbac import TOKEN_METADATA, compressed_policies, edge_policies, sidecar_policies
 from mesh.envoy.refusals import REFUSALS, REST_REFUSALS, SIDECAR_REFUSALS
-from mesh.envoy.topology import INFERENCE_PACKAGE, Topology
+from mesh.envoy.topology import INFERENCE_PACKAGE, Topology, Upstream
 from mesh.policy.http import HTTP_RULES, OPENAI_PREFIX
 from mesh.policy.table import services
 from mesh.rest.descriptors import descriptor_set
@@ -61,12 +62,19 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
         http_rules=tuple(HTTP_RULES.values()),
         openai_prefix=OPENAI_PREFIX,
         openai_refusals=openai_refusals(REFUSALS) if node == "edge" else (),
+        compressed_policies=compressed_policies(),
+        paced={upstream.name: _any_of(upstream, outside) for upstream in topology.upstreams},
         contracts=CONTRACTS,
         rest_prefix=PREFIX.partition("v1/")[0],
         rest_services=sorted({method.path.strip("/").rpartition("/")[0] for method in outside}),
         content_security_policy=CONTENT_SECURITY_POLICY,
     )
     return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=120)
+
+
+def _any_of(upstream: Upstream, methods: list[Method]) -> str:
+    """A pattern for the paths of a service's unary RPCs; streams last as long as somebody listens."""
+    return "|".join(re.escape(one.path) for one in methods if one.package in upstream.packages and not one.streaming)
 
 
 def write(topology: Topology, methods: tuple[Method, ...]) -> dict[str, Path]:

@@ -54,6 +54,8 @@ class Topology:
     max_request_bytes: int = 4 * 1024 * 1024
     # A REST answer is put together whole; as gRPC it is at most 4 MiB.
     max_response_bytes: int = 16 * 1024 * 1024
+    # So many unary calls at once a service gets however slow it has become.
+    calls_always_let_through: int = 128
     limits: tuple[Limit, ...] = LIMITS
 
     def spiffe_id(self, workload: str) -> str:

@@ -1,10 +1,12 @@
 """Auth, the gateway and the edge as they stand together, without the rest of the stack."""
 
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import aiohttp
 import pytest_asyncio
 
 from deskmesh.auth.v1 import auth_service_pb2 as auth
@@ -20,6 +22,7 @@ from services.gateway.settings import GatewaySettings
 from services.usage.app import wire as wire_usage
 from services.usage.settings import ModelPrice, UsageSettings
 from tests.integration.gateway.models import Inference
+from tests.integration.gateway.rest import Rest
 from tests.integration.mesh.envoys import AUTH, Ground, eventually
 from tests.support.server import RunningService, TestStack, new_folder, remove_folder
 
@@ -125,3 +128,13 @@ def _identity(folder: Path) -> dict[str, Path]:
 
 def _port(service: RunningService) -> int:
     return int(service.address.rpartition(":")[2])
+
+
+@pytest_asyncio.fixture(scope="module")
+async def rest(door: Door) -> AsyncIterator[Rest]:
+    trusted = ssl.create_default_context(cafile=str(door.folder / "pki" / "ca.crt"))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)) as session:
+        rest = Rest(door.port, session)
+        signed_in = await rest.call("POST", "/api/v1/auth:signIn", json={"email": door.email, "password": PASSWORD})
+        rest.token = signed_in.json["tokens"]["access_token"]
+        yield rest

@@ -1,74 +1,17 @@
 """The REST API: the same RPCs, policies and errors by JSON, and no way around them."""
 
 import gzip
-import io
-import json
-import ssl
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
 import pytest
-import pytest_asyncio
-import yarl
 
 from deskmesh.auth.v1 import api_key_service_pb2 as keys
 from tests.integration.gateway.conftest import PASSWORD, Door
+from tests.integration.gateway.rest import Rest
 
 ME = "/api/v1/me"
 SIGN_IN = "/api/v1/auth:signIn"
 MEGABYTE = 1024 * 1024
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What came back, as a REST client reads it."""
-
-    status: int
-    headers: Mapping[str, str]
-    json: Any
-
-    @property
-    def reason(self) -> str:
-        """The reason in the details of an error."""
-        return str(self.json["details"][0]["reason"])
-
-    @property
-    def refusal(self) -> tuple[int, str]:
-        assert self.headers["content-type"] == "application/json"
-        return self.status, self.reason
-
-
-class Rest:
-    """A program that knows HTTP and JSON only."""
-
-    def __init__(self, door: Door, session: aiohttp.ClientSession) -> None:
-        self._door = door
-        self._session = session
-        self.token = ""
-
-    async def call(self, verb: str, path: str, *, token: str | None = None, data: Any = None, **more: Any) -> Reply:
-        """A path goes out as it stands, neither encoded nor normalized."""
-        bearer = self.token if token is None else token
-        headers = {**({"authorization": f"Bearer {bearer}"} if bearer else {}), **more.pop("headers", {})}
-        url = yarl.URL(f"https://localhost:{self._door.port}{path}", encoded=True)
-        if data is not None:
-            more["data"] = io.BytesIO(data)
-        async with self._session.request(verb, url, headers=headers, **more) as response:
-            text = await response.text()
-            found = json.loads(text) if response.headers.get("content-type") == "application/json" else text
-            return Reply(response.status, {name.lower(): value for name, value in response.headers.items()}, found)
-
-
-@pytest_asyncio.fixture(scope="module")
-async def rest(door: Door) -> AsyncIterator[Rest]:
-    trusted = ssl.create_default_context(cafile=str(door.folder / "pki" / "ca.crt"))
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted)) as session:
-        rest = Rest(door, session)
-        signed_in = await rest.call("POST", SIGN_IN, json={"email": door.email, "password": PASSWORD})
-        rest.token = signed_in.json["tokens"]["access_token"]
-        yield rest
 
 
 async def test_reads_by_path_and_query(rest: Rest) -> None:
