@@ -119,6 +119,18 @@ async def town(stack: TestStack, valkey: Stoppable) -> AsyncIterator[Town]:
         yield Town(stack, valkey, auth, usage, desk, (Gateway(channel, store), Gateway(channel, store)))
 
 
+async def _budget(town: Town, owner: Person) -> Headers:
+    """Make a budget of four hundred micros for everything; returns as whom a worker spends it."""
+    budget = budget_service_pb2.CreateBudgetRequest(
+        request_id=new_id("req"),
+        scope=budget_pb2.BUDGET_SCOPE_ORGANIZATION,
+        period=budget_pb2.BUDGET_PERIOD_ALL,
+        limit_micros=400,
+    )
+    await BudgetServiceStub(town.usage.channel("edge")).CreateBudget(budget, metadata=owner.headers)
+    return acting(owner.organization_id, owner.user_id, ("customer",))
+
+
 async def _reserved(town: Town, headers: Headers, count: int) -> int:
     """How many of so many reservations of a hundred micros are granted."""
     stub, granted = ReservationServiceStub(town.usage.channel("orchestrator")), 0
@@ -139,14 +151,7 @@ async def test_valkey_is_stopped_while_everything_is_in_use(town: Town) -> None:
     secret, spare = await town.key(owner), await town.key(owner)
     first, second = town.gateways
     access = await first.keys.access(secret, "")
-    budget = budget_service_pb2.CreateBudgetRequest(
-        request_id=new_id("req"),
-        scope=budget_pb2.BUDGET_SCOPE_ORGANIZATION,
-        period=budget_pb2.BUDGET_PERIOD_ALL,
-        limit_micros=400,
-    )
-    await BudgetServiceStub(town.usage.channel("edge")).CreateBudget(budget, metadata=owner.headers)
-    worker = acting(owner.organization_id, owner.user_id, ("customer",))
+    worker = await _budget(town, owner)
     assert await _reserved(town, worker, 1) == 1
     assert await town.echo(owner.headers) == ""
     # One bucket for both: six calls through two gateways, five are let in.
@@ -199,7 +204,9 @@ async def test_auth_is_stopped_while_everything_is_in_use(town: Town) -> None:
     owner = await town.auth.founder()
     secret, unused = await town.key(owner), await town.key(owner)
     first, second = town.gateways
-    by_key = (("authorization", f"Bearer {(await first.keys.access(secret, '')).token}"),)
+    access = await first.keys.access(secret, "")
+    by_key = (("authorization", f"Bearer {access.token}"),)
+    worker = await _budget(town, owner)
     assert await town.echo(owner.headers) == await town.echo(by_key) == ""
 
     await town.auth.service.stop()
@@ -210,6 +217,8 @@ async def test_auth_is_stopped_while_everything_is_in_use(town: Town) -> None:
     for gateway, key in ((first, unused), (second, secret)):
         with pytest.raises(Unavailable):
             await gateway.keys.access(key, "")
+    assert await first.let_in(access, 8) == 5
+    assert await _reserved(town, worker, 6) == 4
     # Forged tokens are refused as ever, and those of the old key that end are not renewed.
     forged = town.stack.tokens.token(organization_id=owner.organization_id, user_id=owner.user_id, roles=("owner",))
     assert await town.echo((("authorization", f"Bearer {forged}"),)) == "TOKEN_INVALID"
