@@ -80,9 +80,16 @@ class RoutedModels:
         self, request: router_service_pb2.RouteRequest, lease: str = ""
     ) -> router_service_pb2.RouteResponse:
         """Where to send a request; requests with the same `lease` ask once as long as the router allows."""
-        if leased := self._leases.find(lease):
+        if leased := self.leased(lease):
             return leased
-        answered = await self._router.Route(request, timeout=ROUTE_SECONDS)
+        return self.keep(lease, await self._router.Route(request, timeout=ROUTE_SECONDS))
+
+    def leased(self, lease: str) -> router_service_pb2.RouteResponse | None:
+        """The router's last answer for this lease, while it holds."""
+        return self._leases.find(lease)
+
+    def keep(self, lease: str, answered: router_service_pb2.RouteResponse) -> router_service_pb2.RouteResponse:
+        """Take note of an answer for as long as it says; returns it."""
         self._leases.keep(lease, answered, answered.lease.ToMilliseconds() / 1000)
         return answered
 

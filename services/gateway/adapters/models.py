@@ -96,7 +96,7 @@ class ModelsClient:
 
 
 def _writes(model: router_service_pb2.ModelStatus) -> bool:
-    return router_service_pb2.CAPABILITY_CHAT in model.profile.capabilities
+    return router_service_pb2.CAPABILITY_CHAT in model.profile.capabilities and not model.disabled
 
 
 @contextmanager

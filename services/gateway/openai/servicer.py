@@ -4,7 +4,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TypeVar
 
 from aiohttp import web
@@ -80,15 +80,20 @@ class OpenAiApi:
         return serve
 
     async def _list_models(self, _request: web.Request, _visitor: Visitor) -> web.StreamResponse:
-        embedder, _ = await self._models.embedder()
-        return _json(answers.model_list((*await self._models.names(), embedder), self._since))
+        return _json(answers.model_list(await self._names(), self._since))
 
     async def _get_model(self, request: web.Request, _visitor: Visitor) -> web.StreamResponse:
         name = request.match_info["name"]
-        embedder, _ = await self._models.embedder()
-        if name not in (*await self._models.names(), embedder):
+        if name not in await self._names():
             raise ModelNotFound(f"There is no model named {name[:128]}.")
         return _json(answers.model_document(name, self._since))
+
+    async def _names(self) -> list[str]:
+        names = list(await self._models.names())
+        # While the embedder does not answer, the others are there all the same.
+        with suppress(DomainError):
+            names.append((await self._models.embedder())[0])
+        return names
 
     async def _complete(self, request: web.Request, visitor: Visitor) -> web.StreamResponse:
         wanted = _checked(ChatCompletionRequest, await _body(request))

@@ -1,8 +1,8 @@
 """Models and embedder of the inference application."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 
 import grpc.aio
@@ -13,23 +13,19 @@ from deskmesh.inference.v1 import (
     embedding_service_pb2,
     embedding_service_pb2_grpc,
     inference_service_pb2,
-    inference_service_pb2_grpc,
     router_service_pb2,
     router_service_pb2_grpc,
 )
 from services.common.errors import DomainError, Exhausted, Unavailable
+from services.common.inference import ROUTE_SECONDS, RoutedModels
 from services.orchestrator.adapters.prefixes import prefix_blocks
 from services.orchestrator.adapters.racing import whichever_begins_first
 from services.orchestrator.adapters.remote import translated
-from services.orchestrator.adapters.route_leases import RouteLeases
 from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import Usage
 from services.orchestrator.errors import DependencyUnavailable
 from services.orchestrator.ports import Ability, Likelihoods, Need, Piece, Prompt, Route
 
-REPLICA = "x-deskmesh-replica"
-MODEL = "x-deskmesh-model"
-ROUTE_SECONDS = 5.0
 EMBED_SECONDS = 15.0
 SCORE_SECONDS = 30.0
 WRITE_SECONDS = 50.0
@@ -62,18 +58,17 @@ class ModelsClient:
     """The router, and the models behind it. A conversation's route is asked for again only when its lease has ended."""
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
-        self._leases = RouteLeases()
+        self._models = RoutedModels(channel)
         self._router = router_service_pb2_grpc.RouterServiceStub(channel)
-        self._inference = inference_service_pb2_grpc.InferenceServiceStub(channel)
 
     async def route(self, need: Need) -> Route:
         # Where a prompt's beginning is cached may be elsewhere than where the conversation was.
         leased_to = "" if need.prompt else need.conversation_id
-        if leased := self._leases.find(leased_to):
-            return leased
-        with translated():
-            answered = await self._ask(need)
-        route = Route(
+        answered = self._models.leased(leased_to)
+        if answered is None:
+            with translated():
+                answered = self._models.keep(leased_to, await self._ask(need))
+        return Route(
             model=answered.model.name,
             replica=answered.replica,
             reason=answered.reason,
@@ -84,8 +79,6 @@ class ModelsClient:
             ),
             hedge_after_seconds=answered.hedge_after.ToMilliseconds() / 1000,
         )
-        self._leases.keep(leased_to, route, answered.lease.ToMilliseconds() / 1000)
-        return route
 
     async def _ask(self, need: Need) -> router_service_pb2.RouteResponse:
         if not need.may_wait:
@@ -117,8 +110,8 @@ class ModelsClient:
                     for context, target in pairs[start : start + PAIRS_A_CALL]
                 ],
             )
-            with self._unless_it_fails(route), translated():
-                answered = await self._inference.Score(request, timeout=SCORE_SECONDS, metadata=_to(route))
+            with translated():
+                answered = await self._models.score(request, route.replica, timeout_seconds=SCORE_SECONDS)
             scores.extend(score.mean_log_probability for score in answered.scores)
             usage += _usage(answered.usage)
         return Likelihoods(tuple(scores), usage)
@@ -174,29 +167,16 @@ class ModelsClient:
             constraint=chat_pb2.Constraint(json_schema=prompt.schema) if prompt.schema else None,
             log_probabilities=None if route.escalate_below is None else 0,
         )
-        call = self._inference.Chat(request, timeout=WRITE_SECONDS, metadata=_to(route))
-        try:
-            with self._unless_it_fails(route), translated():
-                async for response in call:
+        with translated():
+            async with aclosing(self._models.chat(request, route.replica, timeout_seconds=WRITE_SECONDS)) as responses:
+                async for response in responses:
                     match response.WhichOneof("frame"):
                         case "delta":
                             delta = response.delta
                             sure = tuple(token.log_probability for token in delta.log_probabilities)
                             yield Piece(delta.text, None, delta.tokens, sure, route.replica)
                         case "finished":
-                            if response.finished.route_again:
-                                self._leases.drop(route)
                             yield Piece("", _usage(response.finished.usage))
-        finally:
-            call.cancel()
-
-    @contextmanager
-    def _unless_it_fails(self, route: Route) -> Iterator[None]:
-        try:
-            yield
-        except DomainError:
-            self._leases.drop(route)
-            raise
 
 
 def _route_request(need: Need) -> router_service_pb2.RouteRequest:
@@ -216,11 +196,6 @@ def _route_request(need: Need) -> router_service_pb2.RouteRequest:
     if need.within_seconds is not None:
         request.within.FromMilliseconds(round(max(need.within_seconds, LEAST_SECONDS) * 1000))
     return request
-
-
-def _to(route: Route) -> tuple[tuple[str, str], ...]:
-    named = ((MODEL, route.model),)
-    return (*named, (REPLICA, route.replica)) if route.replica else named
 
 
 def _usage(usage: chat_pb2.Usage) -> Usage:
