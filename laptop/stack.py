@@ -291,7 +291,7 @@ def _gateway_process(settings: StackSettings) -> ProcessSpec:
             "DESKMESH_OPS_SOCKET": str(ops),
         },
         ready=HttpProbe(ops, "/readyz"),
-        grace_seconds=10,
+        grace_seconds=25,
         usual_seconds=2,
         listeners=(Listener(str(socket)), Listener(str(openai)), Listener(str(ops))),
         metrics=(MetricsEndpoint(str(ops)),),
