@@ -1,9 +1,9 @@
 """Who is next: within a tenant the earliest deadline, among tenants whoever has lately been given fewest tokens."""
 
+import bisect
 import heapq
 import itertools
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,11 +34,13 @@ class FairQueue:
     def __init__(self, most: int, taken: Callable[[str], float]) -> None:
         self._most = most
         self._taken = taken
-        self._entries: set[Entry] = set()
+        # By tenant, the most urgent first.
+        self._waiting: dict[str, list[Entry]] = {}
+        self._length = 0
         self._numbers = itertools.count()
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._length
 
     def add(self, entry: Entry) -> Entry | None:
         """Have it wait; the one that must go because there is no place left, if any: it may be the new one.
@@ -46,7 +48,8 @@ class FairQueue:
         That is whoever would be served last: the least urgent of the tenant that takes most.
         """
         entry.number = next(self._numbers)
-        self._entries.add(entry)
+        bisect.insort(self._waiting.setdefault(entry.tenant, []), entry, key=_urgency)
+        self._length += 1
         order = self.order()
         if len(order) <= self._most:
             return None
@@ -55,32 +58,37 @@ class FairQueue:
 
     def remove(self, entry: Entry) -> None:
         """It waits no longer; one that does not wait is no error."""
-        self._entries.discard(entry)
+        own = self._waiting.get(entry.tenant, [])
+        if entry in own:
+            own.remove(entry)
+            self._length -= 1
+            if not own:
+                del self._waiting[entry.tenant]
 
     def overdue(self, now: float) -> list[Entry]:
         """Those whose deadline has passed."""
-        return [entry for entry in self._entries if entry.deadline <= now]
+        return [entry for own in self._waiting.values() for entry in own if entry.deadline <= now]
 
     def order(self) -> Sequence[Entry]:
         """All of them, first to last; notes each one's place."""
-        by_tenant: dict[str, list[Entry]] = defaultdict(list)
-        for entry in self._entries:
-            by_tenant[entry.tenant].append(entry)
-        turns: list[tuple[float, tuple[int, float, int], str]] = []
-        for tenant, entries in by_tenant.items():
-            # From last to first, as they are taken from the end.
-            entries.sort(key=lambda entry: entry.urgency, reverse=True)
-            turns.append((self._taken(tenant), entries[-1].urgency, tenant))
+        # What each tenant would have been given, and the most urgent of its requests that is not in the order yet.
+        turns = [(self._taken(tenant), own[0].urgency, 0, own) for tenant, own in self._waiting.items()]
         heapq.heapify(turns)
         found: list[Entry] = []
         while turns:
-            taken, _, tenant = heapq.heappop(turns)
-            entry = by_tenant[tenant].pop()
+            taken, _, at, own = turns[0]
+            entry = own[at]
             found.append(entry)
             entry.place = len(found)
-            if by_tenant[tenant]:
-                heapq.heappush(turns, (taken + entry.tokens, by_tenant[tenant][-1].urgency, tenant))
+            if at + 1 < len(own):
+                heapq.heapreplace(turns, (taken + entry.tokens, own[at + 1].urgency, at + 1, own))
+            else:
+                heapq.heappop(turns)
         return found
+
+
+def _urgency(entry: Entry) -> tuple[int, float, int]:
+    return entry.urgency
 
 
 def deadline_of(now: float, within_seconds: float | None) -> float:

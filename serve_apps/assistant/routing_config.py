@@ -33,8 +33,8 @@ class PrefixAffinity(Part):
     """The replica that has seen most of the prompt's beginning, unless it is much busier than the idlest."""
 
     kind: Literal["prefix_affinity"]
-    # By so many requests.
-    slack: int = Field(default=4, ge=0)
+    # By so many requests. Fewer spread a prefix over more caches than hold it; docs/scaling.md has what that costs.
+    slack: int = Field(default=8, ge=0)
     # Prompts are compared in blocks; what is remembered of each replica, about the size of its KV cache.
     remembered_blocks: int = Field(default=4096, ge=1)
     # Share of the prompt's blocks that must be known for it to count.

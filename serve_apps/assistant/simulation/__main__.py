@@ -22,6 +22,14 @@ WAYS: dict[str, tuple[ReplicaPolicy, ...]] = {
     "session, then power of two": (SESSION, TWO),
     "prefix, session, then power of two": (PREFIX, SESSION, TWO),
 }
+# What Ray Serve brings along: replicas are asked before each decision, the prefix's replica whatever its load.
+RAYS: dict[str, tuple[ReplicaPolicy, ...]] = {
+    "Ray's default: power of two, replicas asked each time": (TWO,),
+    "as Ray's prefix routing: no fallback by load": (
+        PrefixAffinity(kind="prefix_affinity", slack=1_000_000, remembered_blocks=4096, least_share=0.1),
+        TWO,
+    ),
+}
 COLUMNS = "taken | refused | lost | first token p50 | p99 | from the cache | fullest/mean | a decision"
 
 
@@ -33,8 +41,9 @@ def main() -> None:
     cases = {"steady": normal, "a tenth of the replicas lost halfway": replace(normal, lost_share=0.1)}
     for case, scenario in cases.items():
         sys.stdout.write(f"\n{replicas} replicas, {scenario.rate:.0f} requests/s, {case}\n\n| policies | {COLUMNS} |\n")
-        for name, policies in WAYS.items():
-            found = Simulation(RouterConfig(replica_policies=policies), scenario).run()
+        for name, policies in (WAYS | RAYS).items():
+            exact = replace(scenario, exact=name in RAYS)
+            found = Simulation(RouterConfig(replica_policies=policies), exact).run()
             sys.stdout.write(
                 f"| {name} | {found.served} | {found.refused} | {found.lost} | {found.first_token_p50 * 1000:.0f} ms | "
                 f"{found.first_token_p99 * 1000:.0f} ms | {found.hit_share:.1%} | {found.imbalance:.2f} | "

@@ -38,6 +38,8 @@ class Scenario:
     own_tokens: int = 128
     turns: int = 4
     report_seconds: float = 0.5
+    # The router knows every load at every moment, as if it asked replicas before each decision and that took no time.
+    exact: bool = False
     # Share of the replicas that vanish halfway, as when a few nodes go.
     lost_share: float = 0.0
     speed: Speed = GPU
@@ -57,6 +59,7 @@ class Outcome:
     lost: int
     first_token_p50: float
     first_token_p99: float
+    first_token_mean: float
     hit_share: float
     imbalance: float
     decision_microseconds: float
@@ -106,6 +109,7 @@ class Simulation:
             lost=self._lost,
             first_token_p50=round(first[len(first) // 2], 4),
             first_token_p99=round(first[len(first) * 99 // 100], 4),
+            first_token_mean=round(statistics.fmean(first), 4),
             hit_share=round(sum(request.cached_tokens for request in self._served) / prompts, 4),
             imbalance=round(statistics.median(self._imbalances or [0.0]), 3),
             decision_microseconds=round(statistics.median(self._decisions or [0.0]) * 1e6, 1),
@@ -141,8 +145,11 @@ class Simulation:
             case Request():
                 self._arrive(what, at)
             case Replica():
-                if what.alive and (following := what.end(at)):
-                    self._calendar.add(following[1], what)
+                if what.alive:
+                    if following := what.end(at):
+                        self._calendar.add(following[1], what)
+                    if self._scenario.exact:
+                        self._know(what)
             case "loss":
                 names = sorted(self._replicas)
                 for name in self._draw.sample(names, round(len(names) * self._scenario.lost_share)):
@@ -179,6 +186,10 @@ class Simulation:
         ends = replica.take(request, now)
         if ends is not None:
             self._calendar.add(ends, replica)
+
+    def _know(self, replica: Replica) -> None:
+        place = self._places[replica.name]
+        self._states[place] = replace(self._states[place], load=replica.load)
 
     def _report(self) -> None:
         self._states = [ReplicaState(one.name, one.load, one.capacity) for one in self._replicas.values()]

@@ -7,7 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve_apps.assistant.autoscaling import Bounds
-from serve_apps.assistant.routing_config import PowerOfTwo, PrefixAffinity, ReplicaPolicy, RouterConfig, SessionAffinity
+from serve_apps.assistant.routing_config import (
+    HedgingConfig,
+    PowerOfTwo,
+    PrefixAffinity,
+    ReplicaPolicy,
+    RouterConfig,
+    SessionAffinity,
+)
+from serve_apps.assistant.simulation import hedging
+from serve_apps.assistant.simulation.hedging import Stalls
+from serve_apps.assistant.simulation.queueing import LOUD, WITHIN, Flood
+from serve_apps.assistant.simulation.queueing import Simulation as Queueing
 from serve_apps.assistant.simulation.replicas import GPU, Replica, Request
 from serve_apps.assistant.simulation.routing import Outcome, Scenario, Simulation
 from serve_apps.assistant.simulation.scaling import QueueDepth, Step
@@ -107,3 +118,42 @@ def test_replicas_go_again_after_the_load() -> None:
     outcome = Scaling(QueueDepth(bounds), spike).run()
     steady = Scaling(QueueDepth(replace(bounds, downscale_delay_seconds=1000.0)), spike).run()
     assert outcome.replica_seconds < steady.replica_seconds
+
+
+def test_a_flood_of_one_tenant_costs_the_others_nothing() -> None:
+    flood = Flood(places=8, quiet=5, seconds=12.0, max_waiting=40)
+    fair, plain = Queueing(flood, fair=True).run(), Queueing(flood, fair=False).run()
+    for within in WITHIN:
+        quiet = fair["quiet", within]
+        assert quiet.refused == 0
+        assert quiet.in_time >= 0.95 * quiet.came
+        assert plain["quiet", within].in_time < 0.7 * plain["quiet", within].came
+    # Among its own, who has less time goes first.
+    soon, late = fair[LOUD, WITHIN[0]], fair[LOUD, WITHIN[1]]
+    assert soon.in_time / soon.came > late.in_time / late.came
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(1, 4), st.floats(0.1, 3.0), st.integers(0, 10), st.booleans(), st.integers(0, 100))
+def test_in_the_queue_every_request_is_served_or_refused(
+    places: int, factor: float, most: int, fair: bool, seed: int
+) -> None:
+    flood = Flood(places=places, quiet=2, factor=factor, seconds=5.0, max_waiting=most)
+    for fate in Queueing(flood, fair=fair, seed=seed).run().values():
+        assert 0 <= fate.in_time + fate.refused <= fate.came
+
+
+def test_a_second_replica_shortens_the_tail_at_the_price_it_may_cost() -> None:
+    stalls = Stalls(replicas=20, requests=10_000)
+    plain = hedging.run(None, stalls)
+    hedged = hedging.run(HedgingConfig(share=0.1, least_seconds=0.02), stalls)
+    assert plain.twice == 0.0
+    assert 0.0 < hedged.twice <= 0.11
+    assert hedged.p99 < 0.6 * plain.p99
+    assert hedged.p50 == pytest.approx(plain.p50, rel=0.1)
+
+
+def test_knowing_every_load_spreads_it_better() -> None:
+    stale, exact = run(SMALL, TWO), run(replace(SMALL, exact=True), TWO)
+    assert exact.served == stale.served
+    assert exact.imbalance < stale.imbalance
