@@ -33,7 +33,10 @@ def digest(prompt: bytes) -> str:
 
 
 class Quarantine:
-    """What is known of one model's prompts: how many engines each has ended, within the hour."""
+    """What is known of one model's prompts: how many engines each has ended, within the hour.
+
+    One quarantine an engine: a replica whose engine has died is replaced.
+    """
 
     def __init__(self, store: Store, model: str, clock: Callable[[], float] = time.time) -> None:
         self._store = store
@@ -41,6 +44,8 @@ class Quarantine:
         self._clock = clock
         self._ended: Mapping[str, int] = {}
         self._alone = asyncio.Lock()
+        self._engine_died = False
+        self._accused: set[str] = set()
         self._reading: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -65,10 +70,15 @@ class Quarantine:
         if count >= ENGINES:
             raise PromptQuarantined
         async with self._alone if count else contextlib.nullcontext():
+            came_in_time = not self._engine_died
             try:
                 yield
             except EngineDead:
-                await self._accuse(prompt)
+                self._engine_died = True
+                # Who comes to an engine that is dead already has no part in it, nor is one engine counted twice.
+                if came_in_time and prompt not in self._accused:
+                    self._accused.add(prompt)
+                    await self._accuse(prompt)
                 raise
         if count:
             self._ended = {key: value for key, value in self._ended.items() if key != prompt}

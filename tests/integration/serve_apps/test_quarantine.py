@@ -133,6 +133,21 @@ async def test_suspects_are_never_in_one_engine_together(replicas: Replicas) -> 
     assert len(replicas.store.values) == 1
 
 
+async def test_who_repeats_a_prompt_at_an_engine_that_somebody_else_ended_is_no_suspect_for_long(
+    replicas: Replicas,
+) -> None:
+    """A client repeats what failed, and the replica may be there for some seconds more."""
+    first = await replicas.start()
+    replicas.engines[0].died.set()
+    for _ in range(3):
+        failed = await ask(first, "say hello")
+        assert failed is not None
+        assert failed.reason == "MODEL_UNAVAILABLE"
+    second = await replicas.start()
+    assert await ask(second, "say hello") is None
+    assert replicas.store.values == {}
+
+
 async def test_it_is_tried_again_after_an_hour(replicas: Replicas) -> None:
     for _ in range(2):
         stub = await replicas.start()
