@@ -7,7 +7,7 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PROTOS := $(shell find protos -name '*.proto') buf.yaml buf.gen.yaml $(wildcard tools/*.py mesh/rest/*.py)
 WEB_SOURCES := $(shell find clients/web -path '*/node_modules' -prune -o -path '*/dist' -prune -o -path '*/src/gen' -prune -o -type f -print)
 
-.PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-security test-e2e test-web bench up down status logs shell clean
+.PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-security test-e2e test-nightly test-web bench up down status logs shell clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -84,6 +84,9 @@ test-security: setup .tools/kubectl ## The policy through all its enforcers, ten
 
 test-e2e: setup ## Tests of the whole running stack, with a browser
 	pytest tests/e2e tests/chaos
+
+test-nightly: setup ## What takes too long for every run: faults after which the model is loaded again
+	pytest -m nightly tests/chaos
 
 test: setup .tools/kubectl test-web ## Every test
 	pytest --cov --cov-report=term --cov-fail-under=85 --durations=40
