@@ -73,7 +73,7 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
 
 
 def _any_of(upstream: Upstream, methods: list[Method]) -> str:
-    """A pattern for the paths of a service's unary RPCs; streams last as long as somebody listens."""
+    """A pattern for the paths of a service's unary RPCs; streams last as long as somebody listens. Empty for none."""
     return "|".join(re.escape(one.path) for one in methods if one.package in upstream.packages and not one.streaming)
 
 
