@@ -38,6 +38,10 @@ class Report:
     token_seconds: float = 0.0
     # Within which 95 of 100 had their first token.
     slow_first_token_seconds: float = 0.0
+    # Version of the model, and requests it has answered and failed by its own fault.
+    version: str = ""
+    answered: int = 0
+    broken: int = 0
 
 
 class Store(Protocol):

@@ -3,16 +3,19 @@
 The store ends with Ray's head, so the process that runs the application keeps a copy in a file and puts it back.
 """
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from serve_apps.assistant.board import Store
 
 NAMESPACE = "deskmesh-control"
 REGISTRY = "registry"
+TARGETS = "targets"
+STARTS = "starts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,34 @@ class RegistryState:
 
     disabled: frozenset[str] = frozenset()
     as_of: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What should run: the file that serves and the one that is tried beside it, empty for none. `base` stands for the
+    file that the application was started with; a word about another start's file does not count."""
+
+    base: str
+    stable: str
+    candidate: str = ""
+    percent: int = 0
+    tenants: tuple[str, ...] = ()
+    as_of: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How a version of a model fares that should run."""
+
+    model: str
+    version: str
+    failed: bool
+    message: str
+
+
+def base_of(text: str) -> str:
+    """What stands for a file."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class ControlBoard:
@@ -41,6 +72,49 @@ class ControlBoard:
         """Keep a state; one that is older than what is known changes nothing."""
         if state.as_of >= self.registry().as_of:
             self._store.put(REGISTRY, json.dumps({"disabled": sorted(state.disabled), "as_of": state.as_of}).encode())
+
+    def targets(self) -> Targets | None:
+        """What should run; None before the application has begun."""
+        value = self._store.read_all().get(TARGETS)
+        if value is None:
+            return None
+        content = json.loads(value)
+        return Targets(**content | {"tenants": tuple(content["tenants"])})
+
+    def begin(self, text: str) -> Targets:
+        """What to start with: what served last, if it was put in the place of this file, else the file itself."""
+        known = self.targets()
+        stable = known.stable if known is not None and known.base == base_of(text) else text
+        # What was tried is taken up again when the registry says so.
+        begun = Targets(base_of(text), stable, as_of=known.as_of if known is not None else 0.0)
+        self._put(begun)
+        self._store.delete(STARTS)
+        return begun
+
+    def forget(self) -> None:
+        """Know no more of what should run."""
+        self._store.delete(TARGETS)
+
+    def aim(self, targets: Targets) -> None:
+        """Keep what should run; older than what is known, or about another start's file, it changes nothing."""
+        known = self.targets()
+        if known is None or known.base != targets.base or targets.as_of < known.as_of:
+            return
+        # The same said again is not written again, nor is the file that holds a copy.
+        if replace(known, as_of=targets.as_of) != targets:
+            self._put(targets)
+
+    def starts(self) -> Sequence[Start]:
+        """How the versions fare that should run."""
+        value = self._store.read_all().get(STARTS)
+        return () if value is None else [Start(**one) for one in json.loads(value)]
+
+    def note(self, starts: Sequence[Start]) -> None:
+        """Keep how the versions fare."""
+        self._store.put(STARTS, json.dumps([asdict(one) for one in starts]).encode())
+
+    def _put(self, targets: Targets) -> None:
+        self._store.put(TARGETS, json.dumps(asdict(targets)).encode())
 
 
 class ControlFile:

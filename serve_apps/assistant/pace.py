@@ -15,6 +15,9 @@ class Pace:
         self._first_tokens: deque[float] = deque(maxlen=WINDOW)
         self.first_token_seconds = 0.0
         self.token_seconds = 0.0
+        # Requests answered, and failed by the model's own fault.
+        self.answers = 0
+        self.broken = 0
 
     def answered(self, first_token_seconds: float, whole_seconds: float, tokens: int) -> None:
         """An answer of so many tokens came to its end."""

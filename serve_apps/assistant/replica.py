@@ -79,6 +79,7 @@ class ReplicaServer:
         capacity: int,
         load: Callable[[], EngineLoad],
         pace: Pace | None = None,
+        version: str = "",
         board: Board | None = None,
         gauges: Mapping[str, tuple[str, Callable[[], float]]] | None = None,
     ) -> None:
@@ -88,6 +89,7 @@ class ReplicaServer:
         self._capacity = capacity
         self._load = load
         self._pace = pace or Pace()
+        self._version = version
         self._board = board or Board(HeadStore())
         self._gauges = gauges or {}
         self._stack = AsyncExitStack()
@@ -210,6 +212,9 @@ class ReplicaServer:
             first_token_seconds=round(self._pace.first_token_seconds, 4),
             token_seconds=round(self._pace.token_seconds, 5),
             slow_first_token_seconds=round(self._pace.slow_first_token_seconds, 4),
+            version=self._version,
+            answered=self._pace.answers,
+            broken=self._pace.broken,
         )
 
 

@@ -9,16 +9,17 @@ import time
 import ray
 from ray import serve
 from ray.serve.config import ProxyLocation
-from ray.serve.schema import ApplicationStatus, LoggingConfig
+from ray.serve.schema import ApplicationStatus, ApplicationStatusOverview, LoggingConfig
 
-from serve_apps.assistant import processes
-from serve_apps.assistant.app import build_apps
+from serve_apps.assistant import processes, yaml_file
+from serve_apps.assistant.app import build_apps, language_model
 from serve_apps.assistant.board import Board, HeadStore
 from serve_apps.assistant.cluster import Cluster
-from serve_apps.assistant.config import TargetConfig
+from serve_apps.assistant.config import ConfigError, ModelConfig, TargetConfig
 from serve_apps.assistant.control import NAMESPACE as CONTROL
-from serve_apps.assistant.control import ControlFile
+from serve_apps.assistant.control import ControlBoard, ControlFile
 from serve_apps.assistant.endpoints import EndpointFiles
+from serve_apps.assistant.fleet import Fleet
 from serve_apps.assistant.loopback import HOST
 from serve_apps.assistant.replica import ReplicaSettings
 from serve_apps.assistant.settings import AssistantSettings
@@ -29,6 +30,8 @@ TICK_SECONDS = 0.25
 STATUS_SECONDS = 1.0
 # An application that is not running for so long will not come back by itself.
 PATIENCE_SECONDS = 300.0
+# What Serve says of a deployment whose replica raised.
+NOT_STARTED = "A replica failed to start"
 
 
 class Broken(Exception):
@@ -54,9 +57,13 @@ async def run(settings: AssistantSettings, config: TargetConfig, cluster: Cluste
         _on_signals(stop)
         control = ControlFile(settings.state / "run" / "control.json", HeadStore(CONTROL))
         await asyncio.to_thread(control.restore)
-        await asyncio.to_thread(_deploy, settings, config)
+        board = ControlBoard(HeadStore(CONTROL))
+        config = await asyncio.to_thread(_taken_up, settings, config, board)
+        replica = _replica_settings(settings)
+        await asyncio.to_thread(_deploy, settings, config, replica)
+        fleet = Fleet(config, board, _Serve(settings, replica))
         logger.info("deploying", extra={"seconds": round(time.monotonic() - started, 1)})
-        await _watch(cluster, files, control, config, stop)
+        await _watch(cluster, files, control, fleet, stop)
     finally:
         logger.info("stopping")
         await _shut_down(cluster, settings)
@@ -80,8 +87,25 @@ def _connect(cluster: Cluster) -> None:
     )
 
 
-def _deploy(settings: AssistantSettings, config: TargetConfig) -> None:
-    replica = ReplicaSettings(
+def _taken_up(settings: AssistantSettings, config: TargetConfig, board: ControlBoard) -> TargetConfig:
+    """What to start with: what was last promoted in place of this file, if its models are still there."""
+    text = settings.inference_config.read_text()
+    begun = board.begin(text)
+    if begun.stable == text:
+        return config
+    try:
+        promoted = yaml_file.parse(begun.stable, TargetConfig, "promoted target")
+        build_apps(promoted, _replica_settings(settings))
+    except (FileNotFoundError, ConfigError):
+        logger.exception("what was promoted last cannot be started; the file is")
+        board.forget()
+        board.begin(text)
+        return config
+    return promoted
+
+
+def _replica_settings(settings: AssistantSettings) -> ReplicaSettings:
+    return ReplicaSettings(
         host=HOST,
         first_port=settings.replica_port,
         run_folder=settings.state / "run",
@@ -90,8 +114,15 @@ def _deploy(settings: AssistantSettings, config: TargetConfig) -> None:
         otlp_endpoint=settings.otlp_endpoint,
         drain_seconds=settings.drain_seconds,
     )
+
+
+def _logging(settings: AssistantSettings) -> LoggingConfig:
+    return LoggingConfig(encoding="JSON", log_level=settings.log_level, enable_access_log=False)
+
+
+def _deploy(settings: AssistantSettings, config: TargetConfig, replica: ReplicaSettings) -> None:
     apps = build_apps(config, replica)
-    logging_config = LoggingConfig(encoding="JSON", log_level=settings.log_level, enable_access_log=False)
+    logging_config = _logging(settings)
     serve.start(proxy_location=ProxyLocation.Disabled, logging_config=logging_config)
     targets = [
         serve.RunTarget(target=app, name=name, route_prefix=None, logging_config=logging_config)
@@ -101,43 +132,72 @@ def _deploy(settings: AssistantSettings, config: TargetConfig) -> None:
 
 
 async def _watch(
-    cluster: Cluster, files: EndpointFiles, control: ControlFile, config: TargetConfig, stop: asyncio.Event
+    cluster: Cluster, files: EndpointFiles, control: ControlFile, fleet: Fleet, stop: asyncio.Event
 ) -> None:
     board = Board(HeadStore())
-    health = _Health(config.applications)
+    health = _Health()
     checked = 0.0
     while not stop.is_set():
         processes.reap_orphans()
         if not cluster.is_alive():
             raise Broken("Ray's head or node manager has ended")
-        files.update(await board.read())
+        reports = await board.read()
+        files.update(reports)
         if time.monotonic() - checked >= STATUS_SECONDS:
             checked = time.monotonic()
             await asyncio.to_thread(control.save)
             status = await asyncio.to_thread(serve.status)
-            health.observe({name: app.status for name, app in status.applications.items()}, checked)
+            troubles = {name: _trouble(app) for name, app in status.applications.items()}
+            await asyncio.to_thread(fleet.step, troubles, reports)
+            health.observe({name: app.status for name, app in status.applications.items()}, fleet.essential, checked)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+
+
+def _trouble(application: ApplicationStatusOverview) -> str:
+    """Why a replica did not start, once one has not; Serve itself would try twice more."""
+    messages = [one.message for one in application.deployments.values()] + [application.message]
+    told = next((one for one in messages if one.startswith(NOT_STARTED)), "")
+    # The end of the traceback says what happened.
+    refused = "it cannot be started" if application.status is ApplicationStatus.DEPLOY_FAILED else ""
+    return told.strip().splitlines()[-1] if told else refused
+
+
+class _Serve:
+    """Ray Serve, as the fleet asks for it."""
+
+    def __init__(self, settings: AssistantSettings, replica: ReplicaSettings) -> None:
+        self._settings = settings
+        self._replica = replica
+
+    def deploy(self, name: str, model: ModelConfig) -> None:
+        """Begin to run a model as this application. Raises FileNotFoundError."""
+        logging_config = _logging(self._settings)
+        app = language_model(model, self._replica)
+        target = serve.RunTarget(target=app, name=name, route_prefix=None, logging_config=logging_config)
+        serve.run_many([target], wait_for_ingress_deployment_creation=False, wait_for_applications_running=False)
+
+    def delete(self, name: str) -> None:
+        """End an application; its replicas drain first."""
+        serve.delete(name, _blocking=False)
 
 
 class _Health:
     """Says in the log how the applications fare and gives up on one that does not come back."""
 
-    def __init__(self, applications: tuple[str, ...]) -> None:
-        self._applications = applications
+    def __init__(self) -> None:
         self._last: dict[str, ApplicationStatus] = {}
         self._since = time.monotonic()
 
-    def observe(self, statuses: dict[str, ApplicationStatus], now: float) -> None:
-        """Raises Broken."""
-        for name in self._applications:
-            status = statuses.get(name)
-            if status is not None and status != self._last.get(name):
+    def observe(self, statuses: dict[str, ApplicationStatus], essential: tuple[str, ...], now: float) -> None:
+        """Raises Broken when one of the essential applications is beyond repair."""
+        for name, status in statuses.items():
+            if status != self._last.get(name):
                 self._last[name] = status
                 logger.info("application", extra={"application": name, "status": status.value})
-            if status is ApplicationStatus.DEPLOY_FAILED:
+            if status is ApplicationStatus.DEPLOY_FAILED and name in essential:
                 raise Broken(f"application {name} cannot be deployed; the log above says why")
-        if all(statuses.get(name) is ApplicationStatus.RUNNING for name in self._applications):
+        if all(statuses.get(name) is ApplicationStatus.RUNNING for name in essential):
             self._since = now
         elif now - self._since > PATIENCE_SECONDS:
             raise Broken(f"the applications have not been running for {PATIENCE_SECONDS:.0f} s")

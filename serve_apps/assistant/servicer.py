@@ -21,6 +21,7 @@ from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded, ModelUna
 from serve_apps.assistant.pace import Pace
 from serve_apps.assistant.quarantine import NAMESPACE, Quarantine, digest
 from serve_apps.assistant.servicers.router import RouterServicer
+from services.common.errors import DomainError
 from services.common.interceptors.call import RpcContext
 from services.common.server import ServicerRegistration
 
@@ -127,8 +128,16 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
         try:
             async with self.quarantine.passing(prompt):
                 yield
+            self.pace.answers += 1
         except EngineDead as error:
+            self.pace.broken += 1
             raise ModelUnavailable(retry_after_seconds=RETRY_SECONDS) from error
+        except DomainError:
+            # Said of the request.
+            raise
+        except Exception:
+            self.pace.broken += 1
+            raise
         finally:
             self._admitted -= 1
 

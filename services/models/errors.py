@@ -1,6 +1,8 @@
 """What can go wrong with models, as callers are told."""
 
-from services.common.errors import AlreadyExists, Conflict, NotFound, PreconditionFailed
+from collections.abc import Sequence
+
+from services.common.errors import AlreadyExists, Conflict, InvalidInput, NotFound, PreconditionFailed
 
 
 class ModelNotFound(NotFound):
@@ -29,3 +31,35 @@ class StaleEtag(Conflict):
     """Somebody else changed the model since it was read."""
 
     message = "The model changed since it was read; read it again."
+
+
+class DeploymentNotFound(NotFound):
+    """There is none of this identifier."""
+
+    reason = "DEPLOYMENT_NOT_FOUND"
+    message = "There is no such deployment."
+    resource_type = "deployment"
+
+
+class DeploymentInProgress(PreconditionFailed):
+    """One at a time, so that it is known what a measurement is of."""
+
+    reason = "DEPLOYMENT_IN_PROGRESS"
+    message = "Another deployment is under way; wait for it or roll it back."
+
+
+class NothingToRollBack(PreconditionFailed):
+    """Nothing served before what serves now, on what the platform was started with."""
+
+    reason = "NOTHING_TO_ROLL_BACK"
+    message = "There is nothing to go back to."
+
+
+class TargetInvalid(InvalidInput):
+    """Each problem with file, line and field."""
+
+    reason = "TARGET_INVALID"
+    message = "The target cannot be deployed."
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__(violations=[("text", problem) for problem in problems])

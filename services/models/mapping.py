@@ -4,10 +4,13 @@ from datetime import datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from deskmesh.models.v1 import model_pb2
+from deskmesh.models.v1 import deployment_pb2, model_pb2
+from deskmesh.models.v1 import deployment_service_pb2 as deployments_pb
 from deskmesh.models.v1 import model_service_pb2 as pb
 from services.common.context import Caller, IdempotencyKey
 from services.models.domain import Action, Event, Health, Model
+from services.models.rollouts import Rollout, State
+from services.models.usecases.deployments import Deploy, DeploymentPage, GoBack
 from services.models.usecases.registry import (
     EventPage,
     ListEvents,
@@ -29,6 +32,14 @@ _ACTIONS = {
     Action.ENABLED: model_pb2.MODEL_ACTION_ENABLED,
     Action.DISABLED: model_pb2.MODEL_ACTION_DISABLED,
     Action.PROMOTED: model_pb2.MODEL_ACTION_PROMOTED,
+}
+
+_STATES = {
+    State.STARTING: deployment_pb2.DEPLOYMENT_STATE_STARTING,
+    State.SHADOW: deployment_pb2.DEPLOYMENT_STATE_SHADOW,
+    State.CANARY: deployment_pb2.DEPLOYMENT_STATE_CANARY,
+    State.PROMOTED: deployment_pb2.DEPLOYMENT_STATE_PROMOTED,
+    State.ROLLED_BACK: deployment_pb2.DEPLOYMENT_STATE_ROLLED_BACK,
 }
 
 
@@ -118,6 +129,64 @@ def model_page(page: ModelPage) -> pb.ListModelsResponse:
 def event_page(page: EventPage) -> pb.ListModelEventsResponse:
     """A page of events."""
     return pb.ListModelEventsResponse(events=[event(one) for one in page.events], next_page_token=page.next_page_token)
+
+
+def to_deploy(request: deployments_pb.DeployRequest, caller: Caller, key: IdempotencyKey) -> Deploy:
+    """The command of a deployment."""
+    return Deploy(
+        key=key,
+        file=request.file,
+        text=request.text,
+        actor=actor(caller),
+        reason=request.reason,
+        steps=tuple(request.steps),
+        tenants=tuple(request.tenants),
+        check_only=request.check_only,
+    )
+
+
+def to_go_back(request: deployments_pb.RollBackRequest, caller: Caller, key: IdempotencyKey) -> GoBack:
+    """The command that goes back."""
+    return GoBack(key, actor(caller), request.reason)
+
+
+def deployment(one: Rollout, *, current: bool, whole: bool) -> deployment_pb2.Deployment:
+    """A deployment as callers see it; `whole` with its file."""
+    return deployment_pb2.Deployment(
+        id=one.id,
+        state=_STATES[one.state],
+        file=one.file,
+        actor=one.actor,
+        reason=one.reason,
+        percent=one.percent,
+        tenants=one.tenants,
+        steps=one.steps,
+        current=current,
+        versions=one.versions,
+        notes=one.notes,
+        gates=[
+            deployment_pb2.Gate(
+                name=gate.name,
+                passed=gate.passed,
+                value=gate.value,
+                limit=gate.limit,
+                explanation=gate.explanation,
+            )
+            for gate in one.gates
+        ],
+        failure=one.failure,
+        created_at=timestamp(one.created_at),
+        updated_at=timestamp(one.updated_at),
+        text=one.text if whole else "",
+    )
+
+
+def deployment_page(page: DeploymentPage) -> deployments_pb.ListDeploymentsResponse:
+    """A page of deployments."""
+    return deployments_pb.ListDeploymentsResponse(
+        deployments=[deployment(one, current=one.id == page.current, whole=False) for one in page.rollouts],
+        next_page_token=page.next_page_token,
+    )
 
 
 def timestamp(moment: datetime) -> Timestamp:

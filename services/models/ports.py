@@ -1,12 +1,16 @@
 """What the use cases need from outside, in the domain's words."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
 from services.common.context import IdempotencyKey
 from services.models.domain import Event, Model, Sighting
+from services.models.gates import Answer
+from services.models.golden import Golden
+from services.models.rollouts import Rollout
 
 
 class Models(Protocol):
@@ -38,6 +42,28 @@ class Events(Protocol):
         """At most `limit` events older than the identifier `after`, newest first; empty strings ask for all."""
 
 
+class Rollouts(Protocol):
+    """What was rolled out, is, and served before; of one environment."""
+
+    async def add(self, rollout: Rollout) -> None:
+        """Keep a new one. Raises DeploymentInProgress when another is under way."""
+
+    async def get(self, rollout_id: str) -> Rollout:
+        """One. Raises DeploymentNotFound."""
+
+    async def save(self, rollout: Rollout) -> bool:
+        """Keep a changed one; False when it is no longer as it was read."""
+
+    async def under_way(self) -> Rollout | None:
+        """The one that is neither promoted nor taken back."""
+
+    async def promoted(self, base: str, limit: int) -> list[Rollout]:
+        """The last ones that were promoted on what the platform was started with, newest first."""
+
+    async def page(self, after: str, limit: int) -> list[Rollout]:
+        """At most `limit` older than the identifier `after`, newest first; empty begins."""
+
+
 class Requests(Protocol):
     """The request_ids seen."""
 
@@ -59,6 +85,8 @@ class UnitOfWork(Protocol):
     def models(self) -> Models: ...
     @property
     def events(self) -> Events: ...
+    @property
+    def rollouts(self) -> Rollouts: ...
     @property
     def requests(self) -> Requests: ...
     @property
@@ -88,3 +116,55 @@ class Routers(Protocol):
 
     async def tell(self, disabled: Sequence[str], as_of: datetime) -> None:
         """Which models must get no requests. Raises RemoteError, Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a check of a target found: problems, each a line; what should be known; versions by model."""
+
+    problems: Sequence[str]
+    notes: Sequence[str]
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RunningVersion:
+    """A version of a model that runs or should; `failure` says why it cannot, if so."""
+
+    model: str
+    version: str
+    failure: str = ""
+    replicas: Sequence[str] = ()
+    answered: int = 0
+    broken: int = 0
+    price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What runs. `base` stands for the file that the application was started with; `text` is what serves."""
+
+    base: str
+    text: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    found: Sequence[RunningVersion] = ()
+
+    def of(self, versions: Mapping[str, str]) -> list[RunningVersion]:
+        """Those of these versions."""
+        return [one for one in self.found if versions.get(one.model) == one.version]
+
+
+class Applications(Protocol):
+    """What serves the models. Every method raises RemoteError when it does not answer."""
+
+    async def check(self, file: str, text: str) -> Check:
+        """Check a target's file against what runs."""
+
+    async def running(self) -> Running:
+        """What runs."""
+
+    async def aim(self, base: str, stable: str, candidate: Rollout | None, as_of: datetime) -> None:
+        """What should run, and for whom."""
+
+    async def ask(self, model: str, replica: str, golden: Golden) -> Answer:
+        """Ask one replica a golden question; a failure is part of the answer."""

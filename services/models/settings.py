@@ -14,5 +14,13 @@ class ModelsSettings(ServiceSettings):
     router_timeout_seconds: float = Field(default=5.0, gt=0)
     # How often the routers are looked at and told; a change is told at once.
     look_seconds: float = Field(default=5.0, gt=0)
+    # How often a deployment that is under way is looked at.
+    step_seconds: float = Field(default=1.0, gt=0)
+    # How long a new version may take until its replicas are ready.
+    start_seconds: float = Field(default=420.0, gt=0)
+    # How long each share of a deployment is kept before it is judged, and how long the last one, everybody. That one
+    # must be longer than routers keep a conversation where it is (30 s).
+    share_seconds: float = Field(default=10.0, ge=0)
+    last_share_seconds: float = Field(default=35.0, ge=0)
     # How long what was read of the registry is kept in Valkey; a change ends it sooner.
     cache_seconds: int = Field(default=120, ge=1)

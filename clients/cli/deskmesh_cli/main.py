@@ -37,6 +37,7 @@ GROUPS = {
     "roles": "roles:app",
     "api-keys": "api_keys:app",
     "models": "models:app",
+    "deployments": "deployments:app",
 }
 
 

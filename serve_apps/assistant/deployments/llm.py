@@ -25,6 +25,7 @@ from serve_apps.assistant.loopback import confine_serve
 from serve_apps.assistant.models import find_weights, locate
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
 from serve_apps.assistant.servicer import InferenceServicer, registration
+from serve_apps.assistant.versions import version_of
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class LanguageModel:
             load=self._engine.load,
             pace=self._servicer.pace,
             gauges={"deskmesh_engine_quarantined_prompts": (QUARANTINED, lambda: self._servicer.quarantine.refused)},
+            version=version_of(model),
         )
 
     async def reconfigure(self, changeable: Mapping[str, Any]) -> None:

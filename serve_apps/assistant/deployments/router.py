@@ -7,10 +7,11 @@ import random
 import time
 from collections.abc import Sequence
 
+from serve_apps.assistant import yaml_file
 from serve_apps.assistant.board import Board, HeadStore, Report
-from serve_apps.assistant.config import ModelConfig
+from serve_apps.assistant.config import ModelConfig, TargetConfig
 from serve_apps.assistant.control import NAMESPACE as CONTROL
-from serve_apps.assistant.control import ControlBoard
+from serve_apps.assistant.control import ControlBoard, Targets
 from serve_apps.assistant.engines.base import EngineLoad
 from serve_apps.assistant.loopback import confine_serve
 from serve_apps.assistant.replica import ReplicaServer, ReplicaSettings
@@ -19,6 +20,7 @@ from serve_apps.assistant.scaling_log import NAMESPACE, ScalingLog
 from serve_apps.assistant.servicer import registration
 from serve_apps.assistant.servicers.control import ControlServicer
 from serve_apps.assistant.servicers.router import RouterServicer
+from serve_apps.assistant.versions import Split, versions_of
 from serve_apps.assistant.wishes import NAMESPACE as WISHES
 from serve_apps.assistant.wishes import Wishes
 
@@ -50,6 +52,7 @@ class Router:
             gauges={"deskmesh_router_registry_age_seconds": (REGISTRY_AGE, self._registry_age)},
         )
         self._since: dict[str, float] = {}
+        self._targets: Targets | None = None
         self._reading: asyncio.Task[None] | None = None
 
     async def reconfigure(self, _: object) -> None:
@@ -58,7 +61,9 @@ class Router:
             return
         await self._read()
         self._reading = asyncio.create_task(self._read_for_ever())
-        await self._server.start([registration(self._servicer), ControlServicer(self._control).registration()])
+        await self._server.start(
+            [registration(self._servicer), ControlServicer(self._control, self._board).registration()]
+        )
 
     async def check_health(self) -> None:
         """Raises when the board is no longer read."""
@@ -86,6 +91,13 @@ class Router:
             await asyncio.to_thread(self._wishes.write, model, self._server.address, held)
         self._servicer.learn(self._reachable(await self._board.read()))
         self._servicer.learn_registry(await asyncio.to_thread(self._control.registry))
+        targets = await asyncio.to_thread(self._control.targets)
+        if targets is not None and targets != self._targets:
+            stable, candidate = (_models(text) for text in (targets.stable, targets.candidate))
+            tried = versions_of(candidate)
+            split = Split(versions_of(stable), tried, targets.percent, frozenset(targets.tenants))
+            self._servicer.learn_versions(stable, split)
+            self._targets = targets
 
     def _reachable(self, reports: Sequence[Report]) -> Sequence[Report]:
         """Those that Envoy has surely heard of; at the first look all of them."""
@@ -100,3 +112,7 @@ class Router:
     def _registry_age(self) -> float:
         as_of = self._servicer.registry.as_of
         return time.time() - as_of if as_of else math.nan
+
+
+def _models(text: str) -> tuple[ModelConfig, ...]:
+    return yaml_file.parse(text, TargetConfig, "target").models if text else ()

@@ -19,6 +19,7 @@ from serve_apps.assistant.prefixes import PrefixMemory
 from serve_apps.assistant.routing import Choice, Query, ReplicaState, choose
 from serve_apps.assistant.routing_config import PrefixAffinity, RouterConfig
 from serve_apps.assistant.scaling_log import Decision
+from serve_apps.assistant.versions import Assignment, Split
 from serve_apps.assistant.waiting_room import Place, WaitingRoom
 from services.common.interceptors.call import RpcContext
 
@@ -44,6 +45,9 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._decisions: Sequence[Decision] = ()
         self._decided = asyncio.Event()
         self._registry = RegistryState()
+        self._assignment = Assignment()
+        # The version of each replica.
+        self._versions: Mapping[str, str] = {}
 
     @property
     def registry(self) -> RegistryState:
@@ -54,12 +58,19 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         """Take note of which models are enabled."""
         self._registry = state
 
+    def learn_versions(self, models: Sequence[ModelConfig], split: Split) -> None:
+        """Take note of the models that serve, and of what is tried beside them and for whom."""
+        self._models = models
+        self._assignment.learn(split)
+        self._states = self._counted()
+
     def learn(self, reports: Sequence[Report]) -> None:
         """Take note of the replicas there are; those that drain get no more requests."""
         self._reports = [report for report in reports if report.model and not report.draining]
         current = {(report.replica, report.sequence) for report in self._reports}
         self._sent = Counter({key: count for key, count in self._sent.items() if key in current})
         self._states = self._counted()
+        self._versions = {report.replica: report.version for report in self._reports}
         if self._prefixes is not None:
             self._prefixes.keep({report.replica for report in self._reports})
         self._hedging.learn(self._reports)
@@ -112,8 +123,9 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         query = replace(query, disabled=self._registry.disabled)
         if self._prefixes is not None and query.prefix_blocks:
             query = replace(query, known_blocks=self._prefixes.known(query.prefix_blocks))
+        serving = self._assignment.serving(self._states, self._versions, query.affinity_key, tenant)
         try:
-            choice = choose(self._config, self._models, self._states, query, self._draw)
+            choice = choose(self._config, self._models, serving, query, self._draw)
         except ModelAsleep as asleep:
             self._asleep.add(asleep.model)
             raise

@@ -8,6 +8,7 @@ from services.common.db import IdempotencyRecords, SqlUnitOfWork
 from services.common.outbox import Outbox
 from services.models import mapping, tables
 from services.models.adapters.repositories import SqlEvents, SqlModels
+from services.models.adapters.rollouts import SqlRollouts
 from services.models.domain import Model
 
 MODEL_CHANGED = "model.changed"
@@ -30,14 +31,18 @@ class SqlOutbox:
 class SqlModelsWork(SqlUnitOfWork):
     """One transaction over the whole registry."""
 
-    def __init__(self, sessionmaker: async_sessionmaker[AsyncSession], committed: Callable[[], None]) -> None:
+    def __init__(
+        self, sessionmaker: async_sessionmaker[AsyncSession], committed: Callable[[], None], environment: str
+    ) -> None:
         super().__init__(sessionmaker, PLATFORM, system=True)
+        self._environment = environment
         self._committed = committed
 
     def bind(self, session: AsyncSession) -> None:
         """Build what works on this transaction's session."""
         self.models = SqlModels(session)
         self.events = SqlEvents(session)
+        self.rollouts = SqlRollouts(session, self._environment)
         self.requests = IdempotencyRecords(session, PLATFORM, tables.idempotency_records)
         self.outbox = SqlOutbox(session)
 

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from deskmesh.models.v1 import model_pb2, model_service_pb2_grpc
 from deskmesh.models.v1 import model_service_pb2 as pb
-from serve_apps.assistant.board import Report
+from serve_apps.assistant.board import Board, Report
 from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.control import ControlBoard
 from serve_apps.assistant.engine_config import SimulatedEngineConfig
@@ -66,10 +66,11 @@ async def running_router(stack: TestStack, listen: str = "127.0.0.1:0") -> Async
             )
         ]
     )
-    board = ControlBoard(MemoryStore())
+    store = MemoryStore()
+    board = ControlBoard(store)
 
     async def wire_router(_: AsyncExitStack, platform: Platform[ServiceSettings]) -> list[ServicerRegistration]:
-        return [registration(servicer), ControlServicer(board).registration()]
+        return [registration(servicer), ControlServicer(board, Board(store)).registration()]
 
     settings = stack.settings(
         "inference",

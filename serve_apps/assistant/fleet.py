@@ -1,0 +1,126 @@
+"""Brings what runs to what should run: a Serve application for each version of a model, old and new side by side."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from serve_apps.assistant import yaml_file
+from serve_apps.assistant.board import Report
+from serve_apps.assistant.config import ConfigError, ModelConfig, TargetConfig
+from serve_apps.assistant.control import ControlBoard, Start
+from serve_apps.assistant.versions import version_of
+
+logger = logging.getLogger(__name__)
+
+# After a version is no longer wanted it gets requests for as long as leases hold and routers need to hear of it.
+FAREWELL_SECONDS = 8.0
+# What its replicas have not answered by then ends with them.
+LONGEST_FAREWELL_SECONDS = 300.0
+
+
+class Serving(Protocol):
+    """Ray Serve."""
+
+    def deploy(self, name: str, model: ModelConfig) -> None:
+        """Begin to run a model as this application. Raises FileNotFoundError."""
+
+    def delete(self, name: str) -> None:
+        """End an application; its replicas drain first."""
+
+
+@dataclass
+class _Run:
+    model: ModelConfig
+    application: str
+    unwanted_since: float | None = None
+    failed: str = ""
+
+
+class Fleet:
+    """The versions that run. `step` is called again and again; it does what is next and never waits."""
+
+    def __init__(
+        self,
+        config: TargetConfig,
+        board: ControlBoard,
+        serving: Serving,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._board = board
+        self._serving = serving
+        self._clock = clock
+        self._parsed: dict[str, TargetConfig | str] = {}
+        self._runs = {version_of(model): _Run(model, model.application) for model in config.models}
+        self._always = tuple(one for one in config.applications if one in ("router", "embedder"))
+        self._noted: Sequence[Start] = ()
+
+    @property
+    def essential(self) -> tuple[str, ...]:
+        """The applications that serve: without them nothing works. What is being tried or leaving is not among them."""
+        targets = self._board.targets()
+        stable = self._config(targets.stable) if targets is not None else ""
+        models = () if isinstance(stable, str) else stable.models
+        runs = (self._runs.get(version_of(model)) for model in models)
+        return (*self._always, *(run.application for run in runs if run is not None))
+
+    def step(self, troubles: Mapping[str, str], reports: Sequence[Report]) -> None:
+        """Start what should run and does not, end what runs and should not, and note how it fares.
+
+        `troubles` say by application why its replicas do not start.
+        """
+        targets = self._board.targets()
+        if targets is None:
+            return
+        wanted: dict[str, ModelConfig] = {}
+        starts = []
+        for text in filter(None, (targets.stable, targets.candidate)):
+            config = self._config(text)
+            if isinstance(config, str):
+                starts.append(Start("", "", failed=True, message=config))
+            else:
+                wanted |= {version_of(model): model for model in config.models}
+        for version, model in wanted.items():
+            run = self._runs.get(version) or self._begin(version, model)
+            run.unwanted_since = None
+            failed = run.failed or troubles.get(run.application, "")
+            starts.append(Start(model.name, version, failed=bool(failed), message=failed))
+        ready = {report.version for report in reports if not report.draining}
+        stable = self._config(targets.stable)
+        if isinstance(stable, TargetConfig) and {version_of(model) for model in stable.models} <= ready:
+            for version in [one for one in self._runs if one not in wanted]:
+                self._leave(version, reports)
+        if starts != self._noted:
+            self._noted = starts
+            self._board.note(starts)
+
+    def _begin(self, version: str, model: ModelConfig) -> _Run:
+        run = self._runs[version] = _Run(model, f"{model.application}-{version}")
+        logger.info("starting a version", extra={"model": model.name, "version": version})
+        try:
+            self._serving.deploy(run.application, model)
+        except Exception as error:
+            logger.exception("a version cannot be started", extra={"model": model.name, "version": version})
+            run.failed = str(error) or type(error).__name__
+        return run
+
+    def _leave(self, version: str, reports: Sequence[Report]) -> None:
+        run, now = self._runs[version], self._clock()
+        if run.unwanted_since is None:
+            run.unwanted_since = now
+        left = now - run.unwanted_since
+        busy = any(one.running or one.waiting for one in reports if one.version == version)
+        if left < FAREWELL_SECONDS or (busy and left < LONGEST_FAREWELL_SECONDS):
+            return
+        logger.info("ending a version", extra={"model": run.model.name, "version": version})
+        self._serving.delete(run.application)
+        del self._runs[version]
+
+    def _config(self, text: str) -> TargetConfig | str:
+        if text not in self._parsed:
+            try:
+                self._parsed[text] = yaml_file.parse(text, TargetConfig, "target")
+            except ConfigError as error:
+                self._parsed[text] = str(error)
+        return self._parsed[text]

@@ -1,0 +1,121 @@
+"""What serves the models, through the inference sidecar."""
+
+import time
+from datetime import datetime
+
+import grpc.aio
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from deskmesh.inference.v1 import (
+    chat_pb2,
+    control_service_pb2,
+    control_service_pb2_grpc,
+    inference_service_pb2,
+    inference_service_pb2_grpc,
+)
+from services.common.errors import from_rpc_error
+from services.models.gates import Answer
+from services.models.golden import Golden
+from services.models.ports import Check, Running, RunningVersion
+from services.models.rollouts import Rollout
+
+CHECK_SECONDS = 110.0
+CHAT_SECONDS = 60.0
+MAX_TOKENS = 16
+
+
+class RemoteApplications:
+    """Routers and replicas."""
+
+    def __init__(self, channel: grpc.aio.Channel, *, timeout_seconds: float) -> None:
+        self._control = control_service_pb2_grpc.ControlServiceStub(channel)
+        self._inference = inference_service_pb2_grpc.InferenceServiceStub(channel)
+        self._timeout_seconds = timeout_seconds
+
+    async def check(self, file: str, text: str) -> Check:
+        """Check a target's file against what runs. Raises RemoteError."""
+        request = control_service_pb2.CheckTargetRequest(file=file, text=text)
+        try:
+            found = await self._control.CheckTarget(request, timeout=CHECK_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        return Check(list(found.problems), list(found.notes), dict(found.versions))
+
+    async def running(self) -> Running:
+        """What runs. Raises RemoteError."""
+        try:
+            found = await self._control.GetTargets(
+                control_service_pb2.GetTargetsRequest(), timeout=self._timeout_seconds
+            )
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+        return Running(found.base, found.stable.text, dict(found.versions), [_running(one) for one in found.running])
+
+    async def aim(self, base: str, stable: str, candidate: Rollout | None, as_of: datetime) -> None:
+        """What should run, and for whom. Raises RemoteError."""
+        moment = Timestamp()
+        moment.FromDatetime(as_of)
+        request = control_service_pb2.SetTargetsRequest(
+            base=base, stable=control_service_pb2.Target(text=stable), as_of=moment
+        )
+        if candidate is not None:
+            request.candidate.text = candidate.text
+            request.percent = candidate.percent
+            request.tenants.extend(candidate.tenants if candidate.percent else ())
+        try:
+            await self._control.SetTargets(request, timeout=self._timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error) from error
+
+    async def ask(self, model: str, replica: str, golden: Golden) -> Answer:
+        """Ask one replica a golden question; a failure is part of the answer."""
+        metadata = (("x-deskmesh-replica", replica), ("x-deskmesh-model", model))
+        try:
+            first, pace = await self._chat(model, golden, metadata)
+        except grpc.aio.AioRpcError as error:
+            problem = from_rpc_error(error)
+            return Answer(error=f"{problem.reason}: {problem.message}"[:300])
+        return Answer("", first, pace, await self._ranks_right(model, golden, metadata))
+
+    async def _chat(self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]) -> tuple[float, float]:
+        """Seconds until the first token, and tokens a second from then on."""
+        content = f"{' '.join(golden.sentences)}\n\n{golden.question}"
+        request = inference_service_pb2.ChatRequest(
+            model=model,
+            messages=[chat_pb2.ChatMessage(role=chat_pb2.CHAT_ROLE_USER, content=content)],
+            sampling=chat_pb2.Sampling(max_tokens=MAX_TOKENS),
+        )
+        began = first = time.monotonic()
+        tokens = 0
+        async for frame in self._inference.Chat(request, timeout=CHAT_SECONDS, metadata=metadata):
+            if frame.WhichOneof("frame") == "delta":
+                first = time.monotonic() if not tokens else first
+                tokens += frame.delta.tokens
+        written = time.monotonic() - first
+        return first - began, (tokens - 1) / written if tokens > 1 and written else 0.0
+
+    async def _ranks_right(self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]) -> bool:
+        """Whether the question is likeliest after the sentence that answers it; False for a model that cannot say."""
+        items = [
+            inference_service_pb2.ScoreItem(context=f"{sentence}\nQuestion:", target=f" {golden.question}")
+            for sentence in golden.sentences
+        ]
+        request = inference_service_pb2.ScoreRequest(model=model, items=items)
+        try:
+            scored = await self._inference.Score(request, timeout=CHAT_SECONDS, metadata=metadata)
+        except grpc.aio.AioRpcError:
+            return False
+        likelihoods = [one.mean_log_probability for one in scored.scores]
+        return likelihoods.index(max(likelihoods)) == golden.right
+
+
+def _running(one: control_service_pb2.RunningVersion) -> RunningVersion:
+    return RunningVersion(
+        model=one.model,
+        version=one.version,
+        failure=(one.message or "it cannot be started") if one.failed else "",
+        replicas=list(one.replicas),
+        answered=one.answered,
+        broken=one.broken,
+        price=one.output_cost_per_million,
+    )

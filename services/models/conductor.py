@@ -1,0 +1,164 @@
+"""Moves the rollout that is under way: looks, measures, decides, and says what should run.
+
+All it knows is in Postgres and at the routers: a service that is started anew goes on where the last one stopped.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from services.common import background
+from services.common.clock import Clock
+from services.common.errors import RemoteError, Unavailable
+from services.common.ids import new_id
+from services.models.gates import Answer, Gate, Limits, Measured, judge, judge_live
+from services.models.golden import QUESTIONS
+from services.models.ports import Applications, Running, RunningVersion, UnitOfWorkFactory
+from services.models.rollouts import Patience, Rollout, Sight, State, advance, roll_back
+
+logger = logging.getLogger(__name__)
+
+ACTOR = "models"
+
+
+class Conductor:
+    """Looks every few seconds while it is entered, and at once when woken."""
+
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        applications: Applications,
+        clock: Clock,
+        *,
+        environment: str,
+        seconds: float,
+        idle_seconds: float,
+        patience: Patience,
+        limits: Limits,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._applications = applications
+        self._clock = clock
+        self._environment = environment
+        self._seconds = seconds
+        self._idle_seconds = idle_seconds
+        self._is_idle = False
+        self._patience = patience
+        self._limits = limits
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> "Conductor":
+        self._task = asyncio.create_task(self._run(), name="models-conductor")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            await background.end(self._task)
+
+    def wake(self) -> None:
+        """Look now: something changed."""
+        self._woken.set()
+
+    async def step(self) -> None:
+        """Do what is next. Raises RemoteError, Unavailable."""
+        running = await self._applications.running()
+        current, rollout = await self._known(running)
+        if rollout is not None:
+            moved = advance(rollout, await self._see(rollout, running), self._clock(), self._patience)
+            if moved is not rollout:
+                async with self._unit_of_work() as work:
+                    if not await work.rollouts.save(moved):
+                        # Somebody took it back meanwhile; the next look finds that.
+                        self.wake()
+                        return
+                    await work.commit()
+                logger.info(
+                    "deployment moved",
+                    extra={"deployment": moved.id, "state": moved.state.value, "percent": moved.percent},
+                )
+            if moved.state is State.PROMOTED:
+                current = moved
+            rollout = moved if moved.is_under_way else None
+        self._is_idle = rollout is None
+        await self._applications.aim(running.base, current.text, rollout, self._clock())
+
+    async def _known(self, running: Running) -> tuple[Rollout, Rollout | None]:
+        """What serves, and what is under way. What was found running without a deployment becomes one."""
+        async with self._unit_of_work() as work:
+            promoted = await work.rollouts.promoted(running.base, 1)
+            rollout = await work.rollouts.under_way()
+            if rollout is not None and rollout.base != running.base:
+                await work.rollouts.save(
+                    roll_back(rollout, "the platform was started with another file", self._clock())
+                )
+                rollout = None
+            current = promoted[0] if promoted else self._found(running)
+            if not promoted:
+                await work.rollouts.add(current)
+            await work.commit()
+        return current, rollout
+
+    def _found(self, running: Running) -> Rollout:
+        now = self._clock()
+        return Rollout(
+            id=new_id("dep"),
+            environment=self._environment,
+            base=running.base,
+            file="as started",
+            text=running.text,
+            actor=ACTOR,
+            reason="found running",
+            created_at=now,
+            updated_at=now,
+            state=State.PROMOTED,
+            versions=running.versions,
+        )
+
+    async def _see(self, rollout: Rollout, running: Running) -> Sight:
+        tried = {model: version for model, version in rollout.versions.items() if running.versions[model] != version}
+        found = running.of(tried)
+        # Without a name: the file itself cannot be used.
+        failure = next((one.failure for one in running.found if one.failure and (one in found or not one.model)), "")
+        ready = {one.model for one in found if one.replicas} == set(tried)
+        gates: tuple[Gate, ...] = ()
+        if ready and not failure and rollout.state is State.SHADOW:
+            gates = await self._measure(found, running)
+        elif ready and rollout.state is State.CANARY:
+            gates = judge_live(sum(one.answered for one in found), sum(one.broken for one in found), self._limits)
+        return Sight(ready, failure, gates)
+
+    async def _measure(self, found: Sequence[RunningVersion], running: Running) -> tuple[Gate, ...]:
+        """The new versions and those that serve, side by side."""
+        gates: list[Gate] = []
+        for new in found:
+            old = next((one for one in running.of(running.versions) if one.model == new.model and one.replicas), None)
+            answers = await self._ask(new, old)
+            stable = Measured(answers["old"], old.price) if old is not None else None
+            judged = judge(Measured(answers["new"], new.price), stable, self._limits)
+            several = len(found) > 1
+            gates += [replace(gate, name=f"{gate.name} of {new.model}") if several else gate for gate in judged]
+        return tuple(gates)
+
+    async def _ask(self, new: RunningVersion, old: RunningVersion | None) -> Mapping[str, list[Answer]]:
+        """By turns, so that both meet the same load of the machine."""
+        answers: dict[str, list[Answer]] = {"new": [], "old": []}
+        for golden in QUESTIONS:
+            answers["new"].append(await self._applications.ask(new.model, new.replicas[0], golden))
+            if old is not None:
+                answers["old"].append(await self._applications.ask(old.model, old.replicas[0], golden))
+        return answers
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                await self.step()
+            except (RemoteError, Unavailable) as error:
+                logger.info("deployments wait for the routers", extra={"problem": error.reason})
+            except Exception:
+                logger.exception("deployments cannot be moved")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._woken.wait(), self._idle_seconds if self._is_idle else self._seconds)

@@ -1,0 +1,116 @@
+"""What a new version is judged by. Pure: measurements in, gates out.
+
+Limits come from what serves now, measured at the same time and on the same machine; where nothing serves to compare
+with, a measurement passes and says so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """A measurement, its limit, and whether it is within."""
+
+    name: str
+    passed: bool
+    value: float
+    limit: float
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A golden question as one version answered it.
+
+    `error` is empty when it did; `grounded` when it ranked the sentence first that holds the answer.
+    """
+
+    error: str = ""
+    first_token_seconds: float = 0.0
+    tokens_per_second: float = 0.0
+    grounded: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A version's answers, and its price of a million tokens written."""
+
+    answers: Sequence[Answer]
+    price: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much worse than what serves a new version may be."""
+
+    # Of golden questions, and of live requests.
+    error_share: float = 0.0
+    live_error_share: float = 0.02
+    first_token_factor: float = 3.0
+    first_token_slack_seconds: float = 1.0
+    pace_factor: float = 0.5
+    grounded_slack: float = 0.2
+    cost_factor: float = 2.0
+
+
+def judge(candidate: Measured, stable: Measured | None, limits: Limits) -> tuple[Gate, ...]:
+    """The gates before anybody is served."""
+    errors = [one.error for one in candidate.answers if one.error]
+    share = len(errors) / max(len(candidate.answers), 1)
+    said = f"{len(errors)} of {len(candidate.answers)} golden questions failed" + (f": {errors[0]}" if errors else "")
+    gates = [Gate("errors", share <= limits.error_share, share, limits.error_share, said)]
+    good = [one for one in candidate.answers if not one.error]
+    if not good:
+        return tuple(gates)
+    old = [one for one in stable.answers if not one.error] if stable is not None else []
+    gates.append(_first_token(good, old, limits))
+    gates.append(_pace(good, old, limits))
+    gates.append(_grounded(good, old, limits))
+    gates.append(_cost(candidate, stable, limits))
+    return tuple(gates)
+
+
+def judge_live(answered: int, broken: int, limits: Limits) -> tuple[Gate, ...]:
+    """The gate while a share of the conversations is served; counts since the replicas began."""
+    share = broken / max(answered + broken, 1)
+    said = f"{broken} of {answered + broken} requests failed"
+    return (Gate("live errors", share <= limits.live_error_share, share, limits.live_error_share, said),)
+
+
+def _first_token(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -> Gate:
+    value = median(one.first_token_seconds for one in new)
+    if not old:
+        said = f"{value:.2f} s; nothing to compare"
+        return Gate("first token", passed=True, value=value, limit=0.0, explanation=said)
+    base = median(one.first_token_seconds for one in old)
+    limit = base * limits.first_token_factor + limits.first_token_slack_seconds
+    return Gate("first token", value <= limit, value, limit, f"{value:.2f} s, at most {limit:.2f} s; now {base:.2f} s")
+
+
+def _pace(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -> Gate:
+    value = median(one.tokens_per_second for one in new)
+    if not old:
+        return Gate("tokens/s", passed=True, value=value, limit=0.0, explanation=f"{value:.1f}; nothing to compare")
+    base = median(one.tokens_per_second for one in old)
+    limit = base * limits.pace_factor
+    return Gate("tokens/s", value >= limit, value, limit, f"{value:.1f}, at least {limit:.1f}; now {base:.1f}")
+
+
+def _grounded(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -> Gate:
+    value = sum(one.grounded for one in new) / len(new)
+    if not old:
+        return Gate("grounded", passed=True, value=value, limit=0.0, explanation=f"{value:.0%}; nothing to compare")
+    base = sum(one.grounded for one in old) / len(old)
+    limit = max(base - limits.grounded_slack, 0.0)
+    return Gate("grounded", value >= limit, value, limit, f"{value:.0%}, at least {limit:.0%}; now {base:.0%}")
+
+
+def _cost(new: Measured, old: Measured | None, limits: Limits) -> Gate:
+    if old is None or not old.price:
+        said = f"{new.price:g} a million tokens; nothing to compare"
+        return Gate("cost", passed=True, value=new.price, limit=0.0, explanation=said)
+    limit = old.price * limits.cost_factor
+    said = f"{new.price:g} a million tokens, at most {limit:g}; now {old.price:g}"
+    return Gate("cost", new.price <= limit, new.price, limit, said)

@@ -1,0 +1,157 @@
+"""A rollout as a machine of states: where it goes next, by what was seen. Pure.
+
+    starting ──▶ shadow ──▶ canary (10 %, 50 %, all) ──▶ promoted
+        └───────────┴───────────┴──▶ rolled back
+
+What serves is touched only by the step to `promoted`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from services.models.gates import Gate
+
+DEFAULT_STEPS = (10, 50)
+ALL = 100
+
+
+class State(StrEnum):
+    """Where a rollout stands."""
+
+    STARTING = "starting"
+    SHADOW = "shadow"
+    CANARY = "canary"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+
+
+UNDER_WAY = frozenset({State.STARTING, State.SHADOW, State.CANARY})
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A target's file on its way.
+
+    `steps` are shares in percent; `step` counts those reached, and the one after the last is everybody. A `direct` one
+    goes back to what has served before, and skips measuring. `version` counts changes.
+    """
+
+    id: str
+    environment: str
+    base: str
+    file: str
+    text: str
+    actor: str
+    reason: str
+    created_at: datetime
+    updated_at: datetime
+    state: State = State.STARTING
+    steps: tuple[int, ...] = DEFAULT_STEPS
+    step: int = 0
+    tenants: tuple[str, ...] = ()
+    direct: bool = False
+    versions: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    gates: tuple[Gate, ...] = ()
+    failure: str = ""
+    version: int = 1
+
+    @property
+    def percent(self) -> int:
+        """Share of the conversations that it serves."""
+        if self.state is State.PROMOTED:
+            return ALL
+        return (*self.steps, ALL)[self.step] if self.state is State.CANARY else 0
+
+    @property
+    def is_under_way(self) -> bool:
+        """True until it is promoted or taken back."""
+        return self.state in UNDER_WAY
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What is seen of a rollout. `ready`: every new version has a replica. `failure`: why a new version cannot run.
+    `gates`: what was measured in this state, empty while nothing was."""
+
+    ready: bool = False
+    failure: str = ""
+    gates: tuple[Gate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the states last, in seconds."""
+
+    start_seconds: float = 420.0
+    # For measurements in the shadow.
+    shadow_seconds: float = 180.0
+    # A share is kept so long before it is judged.
+    step_seconds: float = 10.0
+    # The last one so long that every conversation that goes on has come over; longer than routers remember its side.
+    last_seconds: float = 35.0
+    # A candidate without a replica for so long is lost.
+    absence_seconds: float = 5.0
+
+
+def advance(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
+    """The rollout after what was seen; itself when nothing changes."""
+    if not rollout.is_under_way:
+        return rollout
+    if sight.failure:
+        return roll_back(rollout, sight.failure, now)
+    failed = next((gate for gate in sight.gates if not gate.passed), None)
+    if failed is not None:
+        return roll_back(replace(rollout, gates=_kept(rollout, sight)), f"{failed.name}: {failed.explanation}", now)
+    moves = {State.STARTING: _starting, State.SHADOW: _shadow, State.CANARY: _canary}
+    return moves[rollout.state](rollout, sight, now, patience)
+
+
+def _starting(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
+    if sight.ready:
+        return _moved(rollout, State.PROMOTED if rollout.direct else State.SHADOW, now)
+    if _seconds(rollout, now) > patience.start_seconds:
+        return roll_back(rollout, f"it was not ready within {patience.start_seconds:.0f} s", now)
+    return rollout
+
+
+def _shadow(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
+    if sight.gates:
+        return replace(_moved(rollout, State.CANARY, now), gates=_kept(rollout, sight))
+    if _seconds(rollout, now) > patience.shadow_seconds:
+        return roll_back(rollout, f"it was not measured within {patience.shadow_seconds:.0f} s", now)
+    return rollout
+
+
+def _canary(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
+    passed = _seconds(rollout, now)
+    if not sight.ready:
+        return roll_back(rollout, "it lost its replicas", now) if passed > patience.absence_seconds else rollout
+    last = rollout.step == len(rollout.steps)
+    if passed < (patience.last_seconds if last else patience.step_seconds) or not sight.gates:
+        return rollout
+    judged = replace(rollout, gates=_kept(rollout, sight))
+    if last:
+        return _moved(judged, State.PROMOTED, now)
+    return replace(judged, step=rollout.step + 1, updated_at=now)
+
+
+def _seconds(rollout: Rollout, now: datetime) -> float:
+    """Since it last moved."""
+    return (now - rollout.updated_at).total_seconds()
+
+
+def roll_back(rollout: Rollout, why: str, now: datetime) -> Rollout:
+    """The rollout taken back."""
+    return replace(rollout, state=State.ROLLED_BACK, failure=why, updated_at=now)
+
+
+def _moved(rollout: Rollout, state: State, now: datetime) -> Rollout:
+    return replace(rollout, state=state, updated_at=now)
+
+
+def _kept(rollout: Rollout, sight: Sight) -> tuple[Gate, ...]:
+    """The newest of each gate."""
+    return tuple({gate.name: gate for gate in (*rollout.gates, *sight.gates)}.values())

@@ -1,0 +1,128 @@
+"""The machine of a rollout, and the gates."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.models.gates import Answer, Gate, Limits, Measured, judge, judge_live
+from services.models.rollouts import Patience, Rollout, Sight, State, advance, roll_back
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+PATIENCE = Patience(start_seconds=100, shadow_seconds=50, step_seconds=10, last_seconds=30, absence_seconds=5)
+GOOD = Gate("errors", passed=True, value=0, limit=0, explanation="none")
+BAD = replace(GOOD, passed=False, explanation="6 of 6 golden questions failed")
+
+
+def rollout(**changes: object) -> Rollout:
+    begun = Rollout("dep_1", "dev", "base", "new.yaml", "text", "usr_1", "why", created_at=NOW, updated_at=NOW)
+    return replace(begun, **changes)  # type: ignore[arg-type]
+
+
+SIGHTS = st.builds(
+    Sight,
+    ready=st.booleans(),
+    failure=st.sampled_from(["", "", "", "", "it does not load"]),
+    gates=st.sampled_from([(), (GOOD,), (GOOD,), (GOOD, BAD)]),
+)
+ROLLOUTS = st.builds(
+    rollout,
+    steps=st.lists(st.integers(1, 99), unique=True, max_size=4).map(lambda steps: tuple(sorted(steps))),
+    direct=st.booleans(),
+)
+
+
+@given(ROLLOUTS, st.lists(st.tuples(SIGHTS, st.floats(0, 60)), max_size=40))
+def test_a_rollout_only_goes_forward_and_ends_for_good(begun: Rollout, seen: list[tuple[Sight, float]]) -> None:
+    order = list(State)
+    now, one = NOW, begun
+    for sight, seconds in seen:
+        now += timedelta(seconds=seconds)
+        moved = advance(one, sight, now, PATIENCE)
+        if not one.is_under_way:
+            assert moved is one
+        assert order.index(moved.state) >= order.index(one.state)
+        if moved.state is not State.ROLLED_BACK:
+            assert moved.percent >= one.percent
+        if sight.failure or BAD in sight.gates:
+            assert not moved.is_under_way
+            assert moved.state is State.ROLLED_BACK or not one.is_under_way
+        if moved.state is State.PROMOTED and one.is_under_way:
+            assert sight.ready
+            assert begun.direct or one.percent == 100, "everybody came over before it was promoted"
+        assert bool(moved.failure) == (moved.state is State.ROLLED_BACK)
+        one = moved
+
+
+def test_a_good_one_goes_all_the_way() -> None:
+    one, now, shares = rollout(), NOW, []
+    while one.is_under_way:
+        now += timedelta(seconds=10)
+        one = advance(one, Sight(ready=True, gates=(GOOD,)), now, PATIENCE)
+        shares.append((one.state.value, one.percent))
+    expected = [("shadow", 0), ("canary", 10), ("canary", 50), *[("canary", 100)] * 3, ("promoted", 100)]
+    assert shares == expected
+    assert one.gates == (GOOD,)
+
+
+@pytest.mark.parametrize(
+    ("state", "seconds", "why"),
+    [
+        (State.STARTING, 101, "it was not ready within 100 s"),
+        (State.SHADOW, 51, "it was not measured within 50 s"),
+        (State.CANARY, 6, "it lost its replicas"),
+    ],
+)
+def test_waiting_has_an_end(state: State, seconds: int, why: str) -> None:
+    one = rollout(state=state)
+    assert advance(one, Sight(), NOW + timedelta(seconds=seconds - 2), PATIENCE) is one
+    ended = advance(one, Sight(), NOW + timedelta(seconds=seconds), PATIENCE)
+    assert (ended.state, ended.failure) == (State.ROLLED_BACK, why)
+
+
+def test_the_failed_gate_is_the_reason_and_stays_on_record() -> None:
+    ended = advance(rollout(state=State.SHADOW), Sight(ready=True, gates=(BAD,)), NOW, PATIENCE)
+    assert ended.failure == "errors: 6 of 6 golden questions failed"
+    assert ended.gates == (BAD,)
+    assert ended.percent == 0
+
+
+def test_a_rollout_by_hand_says_so() -> None:
+    assert roll_back(rollout(), "by hand", NOW).failure == "by hand"
+
+
+OLD = Measured([Answer("", 0.5, 10.0, grounded=True)] * 6, price=1.0)
+FINE = Answer("", 0.6, 9.0, grounded=True)
+
+
+@pytest.mark.parametrize(
+    ("new", "failed"),
+    [
+        (Measured([FINE] * 6, price=1.0), set()),
+        (Measured([FINE] * 5 + [Answer(error="INTERNAL: template")], price=1.0), {"errors"}),
+        (Measured([Answer(error="INTERNAL: template")] * 6, price=1.0), {"errors"}),
+        (Measured([replace(FINE, first_token_seconds=2.6)] * 6, price=1.0), {"first token"}),
+        (Measured([replace(FINE, tokens_per_second=4.9)] * 6, price=1.0), {"tokens/s"}),
+        (Measured([FINE] * 4 + [replace(FINE, grounded=False)] * 2, price=1.0), {"grounded"}),
+        (Measured([FINE] * 6, price=2.1), {"cost"}),
+    ],
+    ids=["good", "one error", "all errors", "slow to begin", "slow", "ungrounded", "dear"],
+)
+def test_the_gates_compare_with_what_serves(new: Measured, failed: set[str]) -> None:
+    gates = judge(new, OLD, Limits())
+    assert {gate.name for gate in gates if not gate.passed} == failed
+    assert all(gate.explanation for gate in gates)
+
+
+def test_with_nothing_to_compare_only_errors_count() -> None:
+    slow = Measured([Answer("", 50.0, 0.1)] * 6, price=99.0)
+    assert all(gate.passed for gate in judge(slow, None, Limits()))
+    assert not all(gate.passed for gate in judge(Measured([Answer(error="x")]), None, Limits()))
+
+
+@given(st.integers(0, 1000), st.integers(0, 1000))
+def test_live_errors_are_a_share(answered: int, broken: int) -> None:
+    [gate] = judge_live(answered, broken, Limits())
+    assert gate.passed == (broken <= 0.02 * (answered + broken))

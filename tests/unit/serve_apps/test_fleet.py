@@ -1,0 +1,151 @@
+"""Old and new versions side by side: what is started, what is ended, and when."""
+
+import json
+
+from serve_apps.assistant import yaml_file
+from serve_apps.assistant.board import Report
+from serve_apps.assistant.config import ModelConfig, TargetConfig
+from serve_apps.assistant.control import ControlBoard, Start, Targets, base_of
+from serve_apps.assistant.fleet import FAREWELL_SECONDS, LONGEST_FAREWELL_SECONDS, Fleet
+from serve_apps.assistant.versions import version_of
+from tests.integration.serve_apps.conftest import MemoryStore
+from tests.unit.serve_apps.test_versions import Clock
+
+
+def text(queued: int) -> str:
+    model = {
+        "name": "simulated-m",
+        "application": "m",
+        "context_length": 1000,
+        "max_queued_requests": queued,
+        "engine": {"kind": "simulated"},
+    }
+    return json.dumps({"models": [model]})
+
+
+OLD, NEW = text(1), text(2)
+OLD_VERSION, NEW_VERSION = (version_of(yaml_file.parse(one, TargetConfig, "t").models[0]) for one in (OLD, NEW))
+NEW_APPLICATION = f"m-{NEW_VERSION}"
+
+
+class Serving:
+    """Notes what it is asked for; `problem` is what deploying says."""
+
+    def __init__(self) -> None:
+        self.applications = ["m"]
+        self.problem = ""
+
+    def deploy(self, name: str, model: ModelConfig) -> None:
+        if self.problem:
+            raise FileNotFoundError(self.problem)
+        self.applications.append(name)
+
+    def delete(self, name: str) -> None:
+        self.applications.remove(name)
+
+
+class House:
+    """A fleet that runs the old target."""
+
+    def __init__(self) -> None:
+        self.board = ControlBoard(MemoryStore())
+        self.board.begin(OLD)
+        self.serving, self.clock = Serving(), Clock()
+        self.fleet = Fleet(yaml_file.parse(OLD, TargetConfig, "t"), self.board, self.serving, self.clock)
+        self.reports = [report("a", OLD_VERSION)]
+
+    def aim(self, stable: str, candidate: str = "") -> None:
+        self.clock.now += 1
+        self.board.aim(Targets(base_of(OLD), stable, candidate, as_of=self.clock.now))
+
+    def step(self, **troubles: str) -> None:
+        self.fleet.step(troubles, self.reports)
+
+
+def report(replica: str, version: str, running: int = 0) -> Report:
+    return Report(
+        "m", replica, "simulated-m", draining=False, running=running, waiting=0, kv_cache_usage=0.0, capacity=9,
+        sequence=1, version=version,
+    )  # fmt: skip
+
+
+def test_a_candidate_starts_beside_and_the_old_one_leaves_only_after_it_serves() -> None:
+    house = House()
+    house.aim(OLD, NEW)
+    house.step()
+    house.step()
+    assert house.serving.applications == ["m", NEW_APPLICATION], "started once"
+    assert house.fleet.essential == ("router", "m")
+
+    house.aim(NEW)
+    house.step()
+    house.clock.now += LONGEST_FAREWELL_SECONDS + 1
+    house.step()
+    assert "m" in house.serving.applications, "nothing ends before what takes its place is ready"
+
+    house.reports = [report("a", OLD_VERSION, running=1), report("b", NEW_VERSION)]
+    house.step()
+    house.clock.now += FAREWELL_SECONDS + 1
+    house.step()
+    assert "m" in house.serving.applications, "it has something to finish"
+    house.reports = [report("a", OLD_VERSION), report("b", NEW_VERSION)]
+    house.step()
+    assert house.serving.applications == [NEW_APPLICATION]
+    assert house.fleet.essential == ("router", NEW_APPLICATION)
+
+
+def test_what_is_taken_back_ends_and_may_come_again() -> None:
+    house = House()
+    house.aim(OLD, NEW)
+    house.step()
+    house.aim(OLD)
+    house.step()
+    house.clock.now += FAREWELL_SECONDS + 1
+    house.step()
+    assert house.serving.applications == ["m"]
+    house.aim(OLD, NEW)
+    house.step()
+    assert house.serving.applications == ["m", NEW_APPLICATION]
+
+
+def test_a_start_that_fails_is_said_and_touches_nothing_else() -> None:
+    house = House()
+    house.aim(OLD, NEW)
+    house.step()
+    house.step(**{NEW_APPLICATION: "RuntimeError: the engine did not start"})
+    failed = Start("simulated-m", NEW_VERSION, failed=True, message="RuntimeError: the engine did not start")
+    assert house.board.starts() == [Start("simulated-m", OLD_VERSION, failed=False, message=""), failed]
+    assert "m" in house.serving.applications
+
+
+def test_weights_that_are_not_there_are_said() -> None:
+    house = House()
+    house.serving.problem = "no model in /nowhere"
+    house.aim(OLD, NEW)
+    house.step()
+    assert house.board.starts()[1].message == "no model in /nowhere"
+
+
+def test_a_file_that_cannot_be_read_is_said() -> None:
+    house = House()
+    house.aim(OLD, "models: 5")
+    house.step()
+    assert any(start.failed for start in house.board.starts())
+    assert house.serving.applications == ["m"]
+
+
+def test_what_was_promoted_is_taken_up_unless_the_file_is_another() -> None:
+    house = House()
+    house.aim(NEW, OLD)
+    begun = house.board.begin(OLD)
+    assert (begun.stable, begun.candidate) == (NEW, "")
+    assert house.board.begin(text(3)).stable == text(3)
+
+
+def test_a_word_about_another_start_or_an_older_one_does_not_count() -> None:
+    house = House()
+    house.aim(OLD, NEW)
+    aimed = house.board.targets()
+    house.board.aim(Targets("other", NEW, as_of=99.0))
+    house.board.aim(Targets(base_of(OLD), NEW, as_of=0.5))
+    assert house.board.targets() == aimed
