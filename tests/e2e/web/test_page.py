@@ -4,12 +4,15 @@ import json
 import os
 import re
 import subprocess
+import time
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
+from laptop import mailbox
 from tests.support.browser import chromium
 from tests.support.stack import Stack
 
@@ -20,13 +23,13 @@ TRACEPARENT = re.compile(r"00-[0-9a-f]{32}-[0-9a-f]{16}-01")
 pytestmark = pytest.mark.timeout(JOURNEY_SECONDS + 900)
 
 
-def run(journey: str, stack: Stack, pictures: Path) -> dict[str, Any]:
+def run(journey: str, stack: Stack, pictures: Path, **more: str) -> dict[str, Any]:
     """Run a journey in a browser and return the facts it gathered."""
-    page = start(journey, stack, pictures)
+    page = start(journey, stack, pictures, **more)
     return finish(page, pictures, *page.communicate(timeout=JOURNEY_SECONDS))
 
 
-def start(journey: str, stack: Stack, pictures: Path) -> subprocess.Popen[str]:
+def start(journey: str, stack: Stack, pictures: Path, **more: str) -> subprocess.Popen[str]:
     agent = stack.sign_in("agent")
     environment = os.environ | {
         "EDGE_URL": stack.edge_url,
@@ -35,6 +38,7 @@ def start(journey: str, stack: Stack, pictures: Path) -> subprocess.Popen[str]:
         "AGENT_EMAIL": agent.email,
         "AGENT_PASSWORD": agent.password,
         "AGENT_NAME": agent.display_name,
+        **more,
     }
     pipe = subprocess.PIPE
     return subprocess.Popen(
@@ -153,3 +157,17 @@ def test_internal_notes_stay_with_the_agents(handover: dict[str, Any]) -> None:
     assert handover["listed"] >= 1
     assert "a new jacket" in handover["customer_ticket"]
     assert "known fault" not in handover["customer_ticket"]
+
+
+def test_an_invitation_is_followed_and_a_passkey_signs_in(stack: Stack, tmp_path: Path) -> None:
+    email, deadline = f"{uuid.uuid4().hex}@example.org", time.monotonic() + 30
+    stack.deskmesh_json("invitations", "create", email, "--role", "customer")
+    while not (letters := [one for one in mailbox.read(stack.home / "mail") if one.to == email]):
+        assert time.monotonic() < deadline, "the letter does not come"
+        time.sleep(0.05)
+    [link] = re.findall(r"https://\S+/accept-invitation#\S+", letters[0].text)
+    facts = run("account.mjs", stack, tmp_path, INVITATION=link)
+    assert facts["hash"] == ""
+    assert facts["made"] == [[True, "localhost"]]
+    assert len(facts["uses"]) == 1
+    assert facts["faults"] == []
