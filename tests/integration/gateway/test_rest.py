@@ -24,8 +24,8 @@ async def test_reads_by_path_and_query(rest: Rest) -> None:
 
 
 async def test_what_is_empty_is_said_too(rest: Rest) -> None:
-    keys_of_nobody = await rest.call("GET", "/api/v1/invitations")
-    assert keys_of_nobody.json["invitations"] == []
+    mine = await rest.call("GET", "/api/v1/organizations")
+    assert [one["custom_role_ids"] for one in mine.json["organizations"]] == [[]]
 
 
 async def test_keys_get_in_with_what_they_may_do(rest: Rest, door: Door) -> None:
