@@ -2,7 +2,7 @@
 
 from services.common.errors import Unavailable
 from services.orchestrator.domain import Turn
-from services.orchestrator.errors import ModelOverloaded
+from services.orchestrator.errors import ModelNotFound, ModelOverloaded
 from services.orchestrator.ports import Ability, Need, Prompt, Route
 from services.orchestrator.workflow.rank import SCORE_SECONDS, SENTENCE_TOKENS
 from services.orchestrator.workflow.record import Recorder
@@ -64,6 +64,10 @@ async def _choose(step: str, need: Need, services: Services, record: Recorder) -
     async with record.step(step) as notes:
         try:
             route = await services.models.route(need)
+        except ModelNotFound:
+            # No failure: the target has no model that may.
+            notes.details["reason"] = "no model fits"
+            return None
         except Unavailable as error:
             notes.error_reason = error.reason
             return None

@@ -73,7 +73,7 @@ async def test_without_a_model_that_words_freely_the_sentences_are_quoted(desk: 
     turn = await desk.ask(QUESTION)
     assert "Standard delivery costs £3.95 per order. [1]" in turn.answer
     (step,) = [step for step in turn.steps if step.name == "route_wording"]
-    assert step.error_reason == "MODEL_NOT_FOUND"
+    assert (step.details["reason"], step.error_reason) == ("no model fits", "")
     assert not desk.doubles.inference.prompts
 
 
