@@ -142,9 +142,11 @@ async def test_who_finds_no_room_waits_and_sees_the_place(router: Router) -> Non
         route = router_service_pb2.RouteRequest(tenant=tenant, within=Duration(seconds=seconds))
         return router.stub.RouteQueued(router_service_pb2.RouteQueuedRequest(route=route))
 
-    late, soon = enter("one", 20), enter("one", 10)
     async with asyncio.timeout(10):
+        late = enter("one", 20)
         assert (await anext(aiter(late))).waiting.place == 1
+        # A call begins when it is made: only now, so that it comes second.
+        soon = enter("one", 10)
         first = (await anext(aiter(soon))).waiting
         assert (first.place, first.waiting) == (1, 2)
         assert router.servicer.waiting == 2
