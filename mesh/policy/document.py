@@ -60,7 +60,8 @@ def _of_callee(plan: Plan, callee: str) -> str:
 
 
 def _paths() -> str:
-    lines = ["## HTTP", "", "Served by the gateway, which checks them as services check RPCs ([OpenAI](openai.md)).", ""]
+    served = "Served by the gateway, which checks them as services check RPCs ([OpenAI](openai.md))."
+    lines = ["## HTTP", "", served, ""]
     lines += ["| path | permission | repeating | rate class |", "|---|---|---|---|"]
     for rule in HTTP_RULES.values():
         repeating = rule.idempotency.lower().replace("_", " ")
