@@ -160,7 +160,8 @@ async def test_the_engines_own_metrics_stand_beside_them(replica: Replica) -> No
 
 
 async def test_an_unknown_method_is_refused_like_everything_else(replica: Replica) -> None:
-    call = replica.channel.unary_unary("/deskmesh.inference.v1.InferenceService/Nothing")
+    path = "/deskmesh.inference.v1.InferenceService/Nothing"
+    call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = replica.channel.unary_unary(path)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await call(b"")
     error = from_rpc_error(raised.value)
