@@ -11,3 +11,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("turns", sa.Column("key_id", sa.String, nullable=False, server_default=""))
+
+
+def downgrade() -> None:
+    op.drop_column("turns", "key_id")
