@@ -148,6 +148,13 @@ class House:
         stub = router_service_pb2_grpc.RouterServiceStub(self.router.channel("orchestrator"))
         return (await stub.Route(router_service_pb2.RouteRequest(affinity_key=conversation))).replica
 
+    async def until_served(self, target: str) -> None:
+        """Wait until the routers are told of what is on record."""
+        deadline = time.monotonic() + 20
+        while self.serving_text() != target:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
     def serving_text(self) -> str:
         targets = self.control.targets()
         assert targets is not None
@@ -229,14 +236,14 @@ async def test_a_good_target_goes_all_the_way_and_one_command_goes_back(house: H
         "cost",
         "live errors",
     }
-    assert house.serving_text() == new
+    await house.until_served(new)
     assert await house.replica_for("c") == f"replica-of-words-{version_of(models_of(new)[0])}"
 
     request = pb.RollBackRequest(request_id=new_id("req"), reason="a whim")
     back = (await house.stub.RollBack(request, metadata=house.headers)).deployment
     ended = await house.until(back.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
     assert (ended.state, ended.text, ended.reason) == (PROMOTED, old, "a whim")
-    assert house.serving_text() == old
+    await house.until_served(old)
     page = await house.stub.ListDeployments(pb.ListDeploymentsRequest(page_size=2), metadata=house.headers)
     assert [one.id for one in page.deployments] == [back.id, begun.id]
     assert [one.current for one in page.deployments] == [True, False]
