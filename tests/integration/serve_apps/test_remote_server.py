@@ -32,6 +32,9 @@ from services.common.errors import InvalidInput
 
 START_SECONDS = 240
 
+# The server takes as long to start as all of a stack.
+pytestmark = pytest.mark.nightly
+
 
 @dataclass(frozen=True)
 class Server:
