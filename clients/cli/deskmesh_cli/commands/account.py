@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from deskmesh.auth.v1 import account_service_pb2, mfa_service_pb2
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import CUSTOMER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, ask_code, confirmed, connected, print_json, run
 from deskmesh_cli.console import fail, out
 from deskmesh_client import Client
@@ -17,18 +18,13 @@ _HELP = """What to do: `show`; `verify` to send the link again; `sign-out` every
 app, `no-totp` to remove it, `codes` for new recovery codes."""
 
 
+@acting
 def account(
-    action: Annotated[str, typer.Argument(help=_HELP)] = "show",
-    role: As = "customer",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
+    action: Annotated[str, typer.Argument(help=_HELP)] = "show", person: Person = CUSTOMER, as_json: Json = False
 ) -> None:
     """Show or change how an account is secured."""
     if action not in ACTIONS:
         raise fail(f"There is no action {action}.", f"Say one of {', '.join(ACTIONS)}.")
-    person = Person(role, email, password, organization)
 
     async def work() -> int:
         async with connected(person) as client:

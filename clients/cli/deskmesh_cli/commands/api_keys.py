@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from deskmesh.auth.v1 import api_key_service_pb2 as pb
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person
 from deskmesh_cli.console import out
 from deskmesh_cli.records import ask, table, when
@@ -26,15 +27,8 @@ Ended = Annotated[bool, typer.Option("--all", help="Keys that have ended, too.")
 
 
 @app.command("list")
-def list_keys(
-    account: Account = "",
-    ended: Ended = False,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def list_keys(account: Account = "", ended: Ended = False, person: Person = OWNER, as_json: Json = False) -> None:
     """Show keys; never their secrets."""
 
     async def call(client: Any) -> Any:
@@ -49,59 +43,40 @@ def list_keys(
             if not token:
                 return found
 
-    person = Person(role, email, password, organization)
     ask(person, call, lambda answer: _show(answer.api_keys), as_json=as_json)
 
 
 @app.command("create")
+@acting
 def create(
     name: Name,
     scope: Scopes = [],  # noqa: B006 - typer copies it
     account: Account = "",
     networks: Networks = [],  # noqa: B006 - typer copies it
     days: Days = 90,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Make a key and show its secret, this once."""
     request = pb.CreateApiKeyRequest(name=name, scopes=scope, service_account_id=account, allowed_networks=networks)
     request.lifetime.FromTimedelta(timedelta(days=days))
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.api_keys.CreateApiKey(request), _show_secret, as_json=as_json)
 
 
 @app.command("rotate")
-def rotate(
-    key_id: KeyId,
-    overlap_hours: Overlap = 0,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def rotate(key_id: KeyId, overlap_hours: Overlap = 0, person: Person = OWNER, as_json: Json = False) -> None:
     """Replace a key by a new one like it, and show the new one's secret, this once."""
     request = pb.RotateApiKeyRequest(api_key_id=key_id)
     request.overlap.FromTimedelta(timedelta(hours=overlap_hours))
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.api_keys.RotateApiKey(request), _show_secret, as_json=as_json)
 
 
 @app.command("revoke")
-def revoke(
-    key_id: KeyId,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def revoke(key_id: KeyId, person: Person = OWNER, as_json: Json = False) -> None:
     """End a key, everywhere within five seconds."""
     request = pb.RevokeApiKeyRequest(api_key_id=key_id)
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.api_keys.RevokeApiKey(request),
@@ -111,16 +86,10 @@ def revoke(
 
 
 @app.command("accounts")
-def accounts(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def accounts(person: Person = OWNER, as_json: Json = False) -> None:
     """Show the service accounts."""
     request = pb.ListServiceAccountsRequest()
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.api_keys.ListServiceAccounts(request),
@@ -130,17 +99,10 @@ def accounts(
 
 
 @app.command("create-account")
-def create_account(
-    name: Name,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def create_account(name: Name, person: Person = OWNER, as_json: Json = False) -> None:
     """Make a service account."""
     request = pb.CreateServiceAccountRequest(request_id=uuid.uuid4().hex, name=name)
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.api_keys.CreateServiceAccount(request),
@@ -150,17 +112,10 @@ def create_account(
 
 
 @app.command("delete-account")
-def delete_account(
-    account_id: AccountId,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def delete_account(account_id: AccountId, person: Person = OWNER, as_json: Json = False) -> None:
     """Delete a service account and revoke its keys."""
     request = pb.DeleteServiceAccountRequest(service_account_id=account_id)
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.api_keys.DeleteServiceAccount(request),

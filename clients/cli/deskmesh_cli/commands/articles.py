@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 
 from deskmesh.knowledge.v1.ingest_service_pb2 import DocumentOutcome, DocumentResult
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, connected, print_json, run
 
 console = Console(highlight=False)
@@ -18,16 +19,13 @@ def outcome_of(result: DocumentResult) -> str:
     return DocumentOutcome.Name(result.outcome).removeprefix("DOCUMENT_OUTCOME_").lower()
 
 
+@acting
 def import_folder(
     folder: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of Markdown files.")],
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Import every Markdown file of a folder and publish it; tells what was skipped and why."""
-    person = Person(role, email, password, organization)
 
     async def work() -> int:
         results: list[DocumentResult] = []

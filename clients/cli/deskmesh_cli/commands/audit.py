@@ -7,7 +7,8 @@ import typer
 
 from deskmesh.auth.v1 import audit_event_pb2
 from deskmesh.auth.v1 import audit_service_pb2 as pb
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person
 from deskmesh_cli.console import fail
 from deskmesh_cli.records import ask, table, when, word
@@ -22,16 +23,14 @@ Hours = Annotated[int, typer.Option(min=1, help="How far to look back.")]
 Limit = Annotated[int, typer.Option(min=1, help="Most events to show.")]
 
 
+@acting
 def audit(
     types: Types = [],  # noqa: B006 - typer copies it
     actor: Actor = "",
     subject: Subject = "",
     hours: Hours = 24 * 30,
     limit: Limit = 50,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Show sign-ins, changes of roles, keys and invitations, and what was refused; the newest first."""
@@ -59,7 +58,7 @@ def audit(
             if not page.next_page_token or len(found.events) >= limit:
                 return found
 
-    ask(Person(role, email, password, organization), call, _show, as_json=as_json)
+    ask(person, call, _show, as_json=as_json)
 
 
 def _show(answer: Any) -> None:

@@ -9,7 +9,8 @@ from rich.table import Column, Table
 
 from deskmesh.usage.v1 import budget_pb2
 from deskmesh.usage.v1 import budget_service_pb2 as pb
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, connected, print_json, run
 from deskmesh_cli.console import fail, out
 from deskmesh_client import Client
@@ -29,6 +30,7 @@ Members = Annotated[list[str], typer.Option("--member", help="A user or service 
 PeriodName = Annotated[str, typer.Option("--period", help=f"When it begins anew: {', '.join(PERIODS)}.")]
 
 
+@acting
 def budgets(
     action: Action = "list",
     budget_id: Identifier = "",
@@ -37,10 +39,7 @@ def budgets(
     subject: Subject = "",
     period: PeriodName = "month",
     member: Members = [],  # noqa: B006 - typer copies it
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Show, make, change and remove budgets, and show the alerts at 50, 80 and 100 % of them."""
@@ -60,7 +59,6 @@ def budgets(
         micros = micros_of(limit) if limit else 0
     except ValueError as error:
         raise fail(f"{error}.") from None
-    person = Person(role, email, password, organization)
 
     async def work() -> int:
         async with connected(person) as client:

@@ -8,7 +8,8 @@ from google.protobuf.duration_pb2 import Duration
 from rich.console import Console
 
 from deskmesh.orchestrator.v1 import turn_pb2
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import CUSTOMER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, connected, print_json, run
 from deskmesh_client import Client, Delta, DeskmeshError, Finished
 
@@ -42,17 +43,14 @@ def as_data(turn: turn_pb2.Turn) -> dict[str, object]:
     }
 
 
+@acting
 def chat(
     once: Annotated[str, typer.Option(help="Ask this, print the answer and end.")] = "",
     conversation: Annotated[str, typer.Option(help="Go on with this conversation.")] = "",
-    role: As = "customer",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = CUSTOMER,
     as_json: Json = False,
 ) -> None:
     """Talk to the assistant."""
-    person = Person(role, email, password, organization)
 
     async def work() -> int:
         async with connected(person) as client:

@@ -15,7 +15,8 @@ from google.protobuf.message import Message
 from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc
 from deskmesh.models.v1 import deployment_pb2, deployment_service_pb2_grpc
 from deskmesh.models.v1 import deployment_service_pb2 as pb
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, print_json, run
 from deskmesh_cli.console import fail, out
 from deskmesh_cli.operator import Operator, answered, inference, operating
@@ -39,35 +40,26 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until it is promoted or take
 
 
 @app.command("list")
-def list_deployments(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def list_deployments(person: Person = OWNER, as_json: Json = False) -> None:
     """Show the newest deployments and which of them serves."""
-    _ask(Person(role, email, password, organization), _newest, _show_list, as_json=as_json)
+    _ask(person, _newest, _show_list, as_json=as_json)
 
 
 @app.command("history")
-def history(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def history(person: Person = OWNER, as_json: Json = False) -> None:
     """Show who deployed what and why, what it was measured by, and how it ended."""
 
     def show(answer: Any) -> None:
         for one in answer.deployments:
             _show_whole(one)
 
-    _ask(Person(role, email, password, organization), _newest, show, as_json=as_json)
+    _ask(person, _newest, show, as_json=as_json)
 
 
 @app.command("deploy")
+@acting
 def deploy(
     file: Annotated[Path, typer.Argument(help="A target's file; docs/models.md describes it.")],
     reason: Reason = "",
@@ -75,10 +67,7 @@ def deploy(
     tenant: Annotated[list[str] | None, typer.Option(help="An organization to begin with; repeat.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only check the file.")] = False,
     wait: Wait = False,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Check a file and roll it out beside what serves: measured, then for a growing share of the conversations."""
@@ -104,19 +93,12 @@ def deploy(
             out.print(note)
         out.print(f"{answer.deployment.id} has begun." if answer.deployment.id else "It can be deployed.")
 
-    _ask(Person(role, email, password, organization), call, show, as_json=as_json, wait=wait and not check)
+    _ask(person, call, show, as_json=as_json, wait=wait and not check)
 
 
 @app.command("rollback")
-def rollback(
-    reason: Reason = "",
-    wait: Wait = False,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def rollback(reason: Reason = "", wait: Wait = False, person: Person = OWNER, as_json: Json = False) -> None:
     """Take back what is under way; without that, bring back what served before."""
     request = pb.RollBackRequest(request_id=uuid.uuid4().hex, reason=reason)
 
@@ -126,16 +108,14 @@ def rollback(
     def show(answer: Any) -> None:
         out.print(f"{answer.deployment.id} is {_state(answer.deployment)}.")
 
-    _ask(Person(role, email, password, organization), call, show, as_json=as_json, wait=wait)
+    _ask(person, call, show, as_json=as_json, wait=wait)
 
 
 @app.command("diff")
+@acting
 def diff(
     other: Annotated[str, typer.Argument(help="A file, or the identifier of a deployment.")],
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
 ) -> None:
     """Show how a file or an earlier deployment differs from what serves."""
 
@@ -143,7 +123,7 @@ def diff(
     text = file.read_text() if file.exists() else None
 
     async def work() -> int:
-        async with operating(SERVICE, Person(role, email, password, organization)) as operator:
+        async with operating(SERVICE, person) as operator:
             current = await _get(operator, "")
             new = text if text is not None else (await _get(operator, other)).text
         old = current.text.splitlines(keepends=True)
@@ -155,14 +135,11 @@ def diff(
 
 
 @app.command("watch")
+@acting
 def watch(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
 ) -> None:
     """Follow deployments, and the decisions on how many replicas each model has. Ends with Ctrl-C."""
-    person = Person(role, email, password, organization)
 
     async def deployments() -> None:
         async with operating(SERVICE, person) as operator:

@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from deskmesh.auth.v1 import invitation_service_pb2 as pb
+from deskmesh_cli.commands.acting import OWNER, acting
 from deskmesh_cli.commands.members import Held, role_names, split_roles
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person
 from deskmesh_cli.console import out
 from deskmesh_cli.records import ask, table, when
@@ -19,16 +20,10 @@ InvitationId = Annotated[str, typer.Argument(help="Identifier of the invitation.
 
 
 @app.command("list")
-def list_invitations(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def list_invitations(person: Person = OWNER, as_json: Json = False) -> None:
     """Show the open invitations."""
     request = pb.ListInvitationsRequest()
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.invitations.ListInvitations(request),
@@ -38,13 +33,11 @@ def list_invitations(
 
 
 @app.command("create")
+@acting
 def create(
     address: Address,
     held: Held = [],  # noqa: B006 - typer copies it
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Send somebody a link that makes them a member."""
@@ -52,7 +45,6 @@ def create(
     request = pb.CreateInvitationRequest(
         request_id=uuid.uuid4().hex, email=address, roles=built_in, custom_role_ids=custom
     )
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.invitations.CreateInvitation(request),
@@ -62,17 +54,10 @@ def create(
 
 
 @app.command("resend")
-def resend(
-    invitation_id: InvitationId,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def resend(invitation_id: InvitationId, person: Person = OWNER, as_json: Json = False) -> None:
     """Send an invitation again; the link sent before holds no longer."""
     request = pb.ResendInvitationRequest(invitation_id=invitation_id)
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.invitations.ResendInvitation(request),
@@ -82,17 +67,10 @@ def resend(
 
 
 @app.command("revoke")
-def revoke(
-    invitation_id: InvitationId,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def revoke(invitation_id: InvitationId, person: Person = OWNER, as_json: Json = False) -> None:
     """Withdraw an invitation."""
     request = pb.RevokeInvitationRequest(invitation_id=invitation_id)
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.invitations.RevokeInvitation(request),

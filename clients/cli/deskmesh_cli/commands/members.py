@@ -5,7 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from deskmesh.auth.v1 import membership_service_pb2, organization_service_pb2, user_pb2
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person
 from deskmesh_cli.console import fail, out
 from deskmesh_cli.records import ask, table, when, word
@@ -36,13 +37,8 @@ def role_names(numbers: Any, custom: Any) -> str:
 
 
 @app.command("list")
-def list_members(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def list_members(person: Person = OWNER, as_json: Json = False) -> None:
     """Show the members and their roles."""
 
     async def call(client: Any) -> Any:
@@ -63,17 +59,15 @@ def list_members(
         )
         table(("id", "name", "e-mail", "roles"), rows, empty="No members.")
 
-    ask(Person(role, email, password, organization), call, show, as_json=as_json)
+    ask(person, call, show, as_json=as_json)
 
 
 @app.command("set-roles")
+@acting
 def set_roles(
     user_id: UserId,
     held: Held = [],  # noqa: B006 - typer copies it
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Replace the roles of a member."""
@@ -85,22 +79,14 @@ def set_roles(
             f"{answer.member.user.display_name}: {role_names(answer.member.roles, answer.member.custom_role_ids)}"
         )
 
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.members.SetMemberRoles(request), show, as_json=as_json)
 
 
 @app.command("remove")
-def remove(
-    user_id: UserId,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def remove(user_id: UserId, person: Person = OWNER, as_json: Json = False) -> None:
     """End a membership; the person is signed out of the organization within seconds."""
     request = organization_service_pb2.RemoveMemberRequest(user_id=user_id)
-    person = Person(role, email, password, organization)
     ask(
         person,
         lambda client: client.members.RemoveMember(request),
@@ -109,13 +95,8 @@ def remove(
     )
 
 
-def organizations(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def organizations(person: Person = OWNER, as_json: Json = False) -> None:
     """Show the organizations that a person belongs to; --organization of other commands chooses among them."""
 
     def show(answer: Any) -> None:
@@ -131,5 +112,4 @@ def organizations(
         table(("slug", "name", "roles", "made"), rows, empty="None.")
 
     request = membership_service_pb2.ListMyOrganizationsRequest()
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.organizations.ListMyOrganizations(request), show, as_json=as_json)

@@ -12,7 +12,8 @@ from google.protobuf.message import Message
 from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc
 from deskmesh.models.v1 import model_pb2, model_service_pb2_grpc
 from deskmesh.models.v1 import model_service_pb2 as pb
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, print_json, run
 from deskmesh_cli.console import fail, out
 from deskmesh_cli.operator import answered, inference, operating
@@ -33,16 +34,13 @@ Etag = Annotated[str, typer.Option(help="Change it only if it is still as `list 
 
 
 @app.command("list")
+@acting
 def list_models(
     environment: Annotated[str, typer.Option("--env", help="Only those of this environment.")] = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Show the registry; when it does not answer, what the routers go by meanwhile."""
-    person = Person(role, email, password, organization)
 
     async def work() -> int:
         try:
@@ -72,6 +70,7 @@ def list_models(
 
 
 @app.command("register")
+@acting
 def register(
     name: Name,
     endpoint: Annotated[str, typer.Option(help="Where it is reached: host:port, or an https address.")],
@@ -79,10 +78,7 @@ def register(
     namespace: Annotated[str, typer.Option(help="Who keeps it.")] = "",
     meta: Annotated[list[str] | None, typer.Option(help="What else is to be known, as NAME=VALUE; repeat.")] = None,
     reason: Reason = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Make a model known. Those that this stack runs register themselves."""
@@ -98,47 +94,41 @@ def register(
         metadata={key: value for key, _, value in pairs},
         reason=reason,
     )
-    person = Person(role, email, password, organization)
     _ask(person, lambda stub, headers: stub.RegisterModel(request, metadata=headers, timeout=30), as_json=as_json)
 
 
 @app.command("enable")
+@acting
 def enable(
     name: Name,
     environment: Environment = "",
     reason: Reason = "",
     etag: Etag = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Let a model get requests again."""
     request = pb.EnableModelRequest(name=name, environment=environment, etag=etag, reason=reason)
-    person = Person(role, email, password, organization)
     _ask(person, lambda stub, headers: stub.EnableModel(request, metadata=headers, timeout=30), as_json=as_json)
 
 
 @app.command("disable")
+@acting
 def disable(
     name: Name,
     environment: Environment = "",
     reason: Reason = "",
     etag: Etag = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Take a model out of routing; what it is at work on is finished."""
     request = pb.DisableModelRequest(name=name, environment=environment, etag=etag, reason=reason)
-    person = Person(role, email, password, organization)
     _ask(person, lambda stub, headers: stub.DisableModel(request, metadata=headers, timeout=30), as_json=as_json)
 
 
 @app.command("promote")
+@acting
 def promote(
     name: Name,
     to: Annotated[str, typer.Option(help="The environment it goes to.")],
@@ -146,28 +136,22 @@ def promote(
     endpoint: Annotated[str, typer.Option(help="Where it is reached there; as here if empty.")] = "",
     reason: Reason = "",
     etag: Etag = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Take a model over into another environment."""
     request = pb.PromoteModelRequest(
         name=name, environment=environment, to_environment=to, endpoint=endpoint, etag=etag, reason=reason
     )
-    person = Person(role, email, password, organization)
     _ask(person, lambda stub, headers: stub.PromoteModel(request, metadata=headers, timeout=30), as_json=as_json)
 
 
 @app.command("history")
+@acting
 def history(
     name: Annotated[str, typer.Argument(help="Only of this model.")] = "",
     environment: Annotated[str, typer.Option("--env", help="Only in this environment.")] = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Show the last things done to models, newest first."""
@@ -187,7 +171,6 @@ def history(
         )
         table(("when", "environment", "model", "what", "who", "why"), rows, empty="Nothing has been done yet.")
 
-    person = Person(role, email, password, organization)
     _ask(
         person,
         lambda stub, headers: stub.ListModelEvents(request, metadata=headers, timeout=30),

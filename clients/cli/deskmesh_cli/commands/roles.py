@@ -6,8 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from deskmesh.auth.v1 import role_service_pb2 as pb
+from deskmesh_cli.commands.acting import OWNER, acting
 from deskmesh_cli.commands.members import role_names
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person
 from deskmesh_cli.console import out
 from deskmesh_cli.records import ask, table
@@ -23,13 +24,8 @@ Description = Annotated[str, typer.Option(help="What it is for.")]
 
 
 @app.command("permissions")
-def permissions(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def permissions(person: Person = OWNER, as_json: Json = False) -> None:
     """Show every permission, and the built-in roles that hold it."""
 
     def show(answer: Any) -> None:
@@ -37,73 +33,53 @@ def permissions(
         table(("permission", "held by"), rows, empty="None.")
 
     request = pb.ListPermissionsRequest()
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.roles.ListPermissions(request), show, as_json=as_json)
 
 
 @app.command("list")
-def list_roles(
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def list_roles(person: Person = OWNER, as_json: Json = False) -> None:
     """Show the organization's own roles."""
     request = pb.ListRolesRequest()
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.roles.ListRoles(request), lambda answer: _show(answer.roles), as_json=as_json)
 
 
 @app.command("create")
+@acting
 def create(
     name: Name,
     permission: Permissions = [],  # noqa: B006 - typer copies it
     description: Description = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Make a role."""
     request = pb.CreateRoleRequest(
         request_id=uuid.uuid4().hex, name=name, description=description, permissions=permission
     )
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.roles.CreateRole(request), lambda answer: _show([answer.role]), as_json=as_json)
 
 
 @app.command("update")
+@acting
 def update(
     role_id: RoleId,
     name: Name,
     permission: Permissions = [],  # noqa: B006 - typer copies it
     description: Description = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Replace name, description and permissions of a role."""
     request = pb.UpdateRoleRequest(role_id=role_id, name=name, description=description, permissions=permission)
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.roles.UpdateRole(request), lambda answer: _show([answer.role]), as_json=as_json)
 
 
 @app.command("delete")
-def delete(
-    role_id: RoleId,
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def delete(role_id: RoleId, person: Person = OWNER, as_json: Json = False) -> None:
     """Delete a role that nobody holds."""
     request = pb.DeleteRoleRequest(role_id=role_id)
-    person = Person(role, email, password, organization)
     ask(person, lambda client: client.roles.DeleteRole(request), lambda _: out.print("Deleted."), as_json=as_json)
 
 

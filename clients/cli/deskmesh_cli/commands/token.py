@@ -2,19 +2,14 @@
 
 import typer
 
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import CUSTOMER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, connected, print_json, run
 
 
-def token(
-    role: As = "customer",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
-    as_json: Json = False,
-) -> None:
+@acting
+def token(person: Person = CUSTOMER, as_json: Json = False) -> None:
     """Print an access token of at most ten minutes. It is a secret: whoever has it acts as that person."""
-    person = Person(role, email, password, organization)
 
     async def work() -> int:
         async with connected(person) as client:

@@ -8,7 +8,8 @@ from rich.table import Table
 
 from deskmesh.usage.v1 import usage_pb2
 from deskmesh.usage.v1 import usage_service_pb2 as pb
-from deskmesh_cli.commands.options import As, Email, Json, Organization, Password
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person, connected, print_json, run
 from deskmesh_cli.console import fail, out
 from deskmesh_client.money import amount_of
@@ -25,16 +26,14 @@ Conversation = Annotated[str, typer.Option(help="Only this conversation.")]
 Ticket = Annotated[str, typer.Option(help="Only this ticket.")]
 
 
+@acting
 def usage(
     by: By = None,
     days: Days = 30,
     model: Model = "",
     conversation: Conversation = "",
     ticket: Ticket = "",
-    role: As = "owner",
-    email: Email = "",
-    password: Password = "",
-    organization: Organization = "",
+    person: Person = OWNER,
     as_json: Json = False,
 ) -> None:
     """Add up what models were used for: calls, tokens, seconds and cost."""
@@ -44,7 +43,6 @@ def usage(
         raise fail(
             "That cannot be grouped by.", f"Say --by at most three times, each another of {', '.join(DIMENSIONS)}."
         )
-    person = Person(role, email, password, organization)
 
     async def work() -> int:
         request = pb.GetUsageRequest(
