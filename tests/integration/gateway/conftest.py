@@ -72,8 +72,10 @@ async def door(stack: TestStack) -> AsyncIterator[Door]:
         models = await whole.enter_async_context(
             stack.service("inference", ServiceSettings, inference.wire, **database, **_identity(pki / "inference"))
         )
+        # It stays for the whole run, and must not reap what tests of the usage service hold by a clock of their own.
+        of_usage = {"prices": PRICES, "reap_seconds": 3600.0}
         usage = await whole.enter_async_context(
-            stack.service("usage", UsageSettings, wire_usage, prices=PRICES, **database, **_identity(pki / "usage"))
+            stack.service("usage", UsageSettings, wire_usage, **of_usage, **database, **_identity(pki / "usage"))
         )
         settings = stack.settings(
             "gateway",
