@@ -26,8 +26,10 @@ await journey(async (browser, facts) => {
   await desk.goto(`${edge}${ticketPath.replace("/tickets/", "/inbox/")}`);
   await desk.getByText("I want to talk to a person").first().waitFor();
   const reply = desk.getByRole("textbox", { name: "Message" });
-  await reply.pressSequentially("Hello Cal", { delay: 40 });
+  // A single notice may get lost, so nobody sees a word or two; a whole sentence takes long enough for a second one.
+  const typed = reply.pressSequentially("Hello Cal, let me see what we know of this zip.", { delay: 100 });
   await chat.getByText(/is typing/).waitFor();
+  await typed;
   facts.typing_seen = true;
   await reply.fill("Hello Cal, I will look into the zip myself.");
   await desk.keyboard.press("Enter");

@@ -105,13 +105,15 @@ export class LiveConversation {
     }
   }
 
-  /** Tells the others, at most every few seconds; a lost notice does no harm. */
+  /** Tells the others, at most every few seconds; when it could not be told, the next key tries again. */
   typing(typing: boolean): void {
     if (!this.#id || this.#state.closed) return;
     const now = Date.now();
     if (typing ? now - this.#typingSentAt < TYPING_REPEATS_MS : this.#typingSentAt === 0) return;
     this.#typingSentAt = typing ? now : 0;
-    this.api.setTyping(this.#id, typing).catch(() => {});
+    this.api.setTyping(this.#id, typing).catch(() => {
+      this.#typingSentAt = 0;
+    });
   }
 
   reconnect(): void {
