@@ -1,6 +1,7 @@
 """Wires the tickets service."""
 
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from functools import partial
 
 from deskmesh.tickets.v1 import ticket_service_pb2_grpc
@@ -10,16 +11,18 @@ from services.common.server import Platform, ServicerRegistration
 from services.tickets import tables
 from services.tickets.adapters.links import SqlLinkQueue
 from services.tickets.adapters.neighbours import RemoteConversations, RemoteMembers
+from services.tickets.adapters.solved import SqlSolvedTickets
 from services.tickets.adapters.units import SqlTicketsWork
 from services.tickets.servicer import TicketServicer
 from services.tickets.settings import TicketsSettings
+from services.tickets.usecases.closing import Closer
 from services.tickets.usecases.comments import Correspondence
 from services.tickets.usecases.linking import Linker
 from services.tickets.usecases.tickets import TicketDesk
 
 
 async def wire(stack: AsyncExitStack, platform: Platform[TicketsSettings]) -> list[ServicerRegistration]:
-    """Build the servicer, the outbox's relay and the linker, which runs until the stack closes."""
+    """Build the servicer, the outbox's relay, the linker and the closer, which run until the stack closes."""
     settings = platform.settings
     await stack.enter_async_context(platform.janitor(request_ids(tables.idempotency_records, settings)))
     relay = await stack.enter_async_context(
@@ -43,6 +46,15 @@ async def wire(stack: AsyncExitStack, platform: Platform[TicketsSettings]) -> li
         )
     )
     work = partial(SqlTicketsWork, platform.sessionmaker, relay.wake)
-    desk = TicketDesk(work, conversations, members, linker, platform.clock)
+    await stack.enter_async_context(
+        Closer(
+            SqlSolvedTickets(platform.sessionmaker),
+            work,
+            platform.clock,
+            after=timedelta(days=settings.close_solved_days),
+            poll_seconds=settings.close_poll_seconds,
+        )
+    )
+    desk = TicketDesk(work, conversations, members, linker, platform.clock, settings.terms)
     servicer = TicketServicer(desk, Correspondence(work, platform.clock))
     return [ServicerRegistration(ticket_service_pb2_grpc.add_TicketServiceServicer_to_server, servicer)]

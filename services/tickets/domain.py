@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum, StrEnum
 from types import MappingProxyType
 from typing import TypeVar
@@ -34,6 +34,11 @@ class Priority(IntEnum):
     NORMAL = 2
     HIGH = 3
     URGENT = 4
+
+
+# How long after its opening a ticket of each priority should be solved by.
+Terms = Mapping[Priority, timedelta]
+NO_TERMS: Terms = MappingProxyType({})
 
 
 class Kind(StrEnum):
@@ -86,7 +91,7 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What can be changed about a ticket. `assignee_id` is empty when nobody has it."""
+    """What can be changed about a ticket. `assignee_id` is empty when nobody has it, `due_at` None for never."""
 
     subject: str
     description: str
@@ -94,9 +99,10 @@ class Content:
     priority: Priority
     assignee_id: str
     tags: tuple[str, ...]
+    due_at: datetime | None = None
 
     def as_texts(self) -> dict[str, str]:
-        """Each field as history keeps it: enum values by their lower-case name, tags as a JSON array."""
+        """Each field as history keeps it: enum values by their lower-case name, tags as JSON, times as in RFC 3339."""
         return {
             "subject": self.subject,
             "description": self.description,
@@ -104,7 +110,15 @@ class Content:
             "priority": self.priority.name.lower(),
             "assignee_id": self.assignee_id,
             "tags": json.dumps(self.tags, ensure_ascii=False),
+            "due_at": self.due_at.astimezone(UTC).isoformat().replace("+00:00", "Z") if self.due_at else "",
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A due time that is wanted; None for none at all."""
+
+    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +131,7 @@ class Changes:
     priority: Priority | None = None
     assignee_id: str | None = None
     tags: tuple[str, ...] | None = None
+    due: Due | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +228,10 @@ class Ticket:
         kind: Kind = Kind.REQUEST,
         conversation_id: str = "",
         tags: tuple[str, ...] = (),
+        terms: Terms = NO_TERMS,
     ) -> "Ticket":
-        """A new ticket that nobody has looked at."""
+        """A new ticket that nobody has looked at; due as the terms say."""
+        due_at = at + terms[priority] if priority in terms else None
         ticket = cls(
             id=ticket_id,
             organization_id=by.organization_id,
@@ -222,7 +239,7 @@ class Ticket:
             kind=kind,
             requester_id=requester_id,
             conversation_id=conversation_id,
-            content=Content(subject, description, Status.NEW, priority, "", tags),
+            content=Content(subject, description, Status.NEW, priority, "", tags, due_at),
             created_at=at,
             updated_at=at,
         )
@@ -249,10 +266,11 @@ class Ticket:
         if etag != self.etag:
             raise StaleEtag
 
-    def change(self, changes: Changes, *, by: Person, at: datetime) -> None:
+    def change(self, changes: Changes, *, by: Person, at: datetime, terms: Terms = NO_TERMS) -> None:
         """Take over the wanted values: one event a field that really changes, none when nothing does.
 
-        Giving a new ticket to an agent opens it. Raises TransitionNotAllowed, TicketClosed, and InvalidInput for what a
+        Giving a new ticket to an agent opens it. With another priority it is due as the terms say of that, unless
+        somebody has set the time. Raises TransitionNotAllowed, TicketClosed, and InvalidInput for what a
         customer may not do.
         """
         before = self.content
@@ -264,12 +282,13 @@ class Ticket:
             priority=_or(changes.priority, before.priority),
             assignee_id=_or(changes.assignee_id, before.assignee_id),
             tags=_or(changes.tags, before.tags),
+            due_at=self._due_after(changes, terms),
         )
         if after == before:
             return
         if before.status is Status.CLOSED:
             raise TicketClosed(_wire_name(before.status), _wire_name(after.status))
-        if not by.is_agent and (violations := _not_for_customers(before, after)):
+        if not by.is_agent and (violations := _not_for_customers(before, after, changes)):
             raise InvalidInput(violations=violations)
         self._become(after, by, at)
 
@@ -291,6 +310,21 @@ class Ticket:
             self._become(replace(self.content, status=Status.OPEN), by, at)
         self.updated_at = at
         return comment
+
+    def close_by_itself(self, at: datetime) -> None:
+        """Close for good what was solved and not opened again since. Raises TransitionNotAllowed."""
+        must_allow(self.status, Status.CLOSED)
+        system = Person(self.organization_id, "", is_agent=True)
+        self._become(replace(self.content, status=Status.CLOSED), system, at)
+
+    def _due_after(self, changes: Changes, terms: Terms) -> datetime | None:
+        before = self.content
+        if changes.due is not None:
+            return changes.due.at
+        if changes.priority is None or before.priority not in terms or changes.priority not in terms:
+            return before.due_at
+        follows = before.due_at == self.created_at + terms[before.priority]
+        return self.created_at + terms[changes.priority] if follows else before.due_at
 
     def _status_after(self, changes: Changes) -> Status:
         now = self.status
@@ -335,8 +369,11 @@ def must_be_allowed_to_open(person: Person, *, requester_id: str, priority: Prio
         raise InvalidInput(violations=violations)
 
 
-def _not_for_customers(before: Content, after: Content) -> list[Violation]:
+def _not_for_customers(before: Content, after: Content, changes: Changes) -> list[Violation]:
     violations: list[Violation] = []
+    # One that moves with the priority is not of their choice.
+    if changes.due is not None and changes.due.at != before.due_at:
+        violations.append(("due_at", "only agents may say when a ticket is due"))
     if after.assignee_id != before.assignee_id:
         violations.append(("assignee_id", "only agents may give a ticket to somebody"))
     if after.priority is Priority.URGENT and before.priority is not Priority.URGENT:

@@ -1,6 +1,6 @@
 """Protos ↔ domain."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -11,6 +11,7 @@ from services.tickets.domain import (
     Changes,
     Comment,
     CommentAdded,
+    Due,
     Event,
     FieldChanged,
     Kind,
@@ -55,6 +56,7 @@ _ORDERS = {
     ticket_service_pb2.TICKET_ORDER_CREATED_DESC: Order.CREATED_DESC,
     ticket_service_pb2.TICKET_ORDER_CREATED_ASC: Order.CREATED_ASC,
     ticket_service_pb2.TICKET_ORDER_PRIORITY_DESC: Order.PRIORITY_DESC,
+    ticket_service_pb2.TICKET_ORDER_DUE_ASC: Order.DUE_ASC,
 }
 
 _STATUS_NUMBERS = {status: number for number, status in _STATUSES.items()}
@@ -79,7 +81,7 @@ def to_open(request: ticket_service_pb2.CreateTicketRequest, caller: Caller, key
 
 
 def to_list(request: ticket_service_pb2.ListTicketsRequest, caller: Caller) -> ListTickets:
-    """A page of tickets to list."""
+    """A page of tickets to list. Raises InvalidInput."""
     chosen = TicketFilter(
         statuses=tuple(_STATUSES[number] for number in request.statuses),
         priorities=tuple(_PRIORITIES[number] for number in request.priorities),
@@ -87,6 +89,7 @@ def to_list(request: ticket_service_pb2.ListTicketsRequest, caller: Caller) -> L
         requester_id=request.requester_id or None,
         conversation_id=request.conversation_id or None,
         tags=tuple(request.tags),
+        due_before=_moment(request.due_before, "due_before") if request.HasField("due_before") else None,
     )
     return ListTickets(
         by=reader(caller),
@@ -116,6 +119,7 @@ def to_change(request: ticket_service_pb2.UpdateTicketRequest, caller: Caller) -
         priority=_PRIORITIES[request.priority] if "priority" in named else None,
         assignee_id=request.assignee_id if "assignee_id" in named else None,
         tags=tuple(request.tags) if "tags" in named else None,
+        due=_due(request) if "due_at" in named else None,
     )
     return ChangeTicket(_person(caller, "tickets.update"), request.ticket_id, request.etag, changes)
 
@@ -179,6 +183,7 @@ def ticket(found: Ticket) -> ticket_pb2.Ticket:
         updated_at=_timestamp(found.updated_at),
         solved_at=_timestamp(found.solved_at),
         closed_at=_timestamp(found.closed_at),
+        due_at=_timestamp(content.due_at),
     )
 
 
@@ -219,6 +224,17 @@ def _field_text(name: str, text: str) -> str:
 
 def _person(caller: Caller, permission: str) -> Person:
     return Person(caller.organization_id, caller.user_id, is_agent=caller.may(permission))
+
+
+def _due(request: ticket_service_pb2.UpdateTicketRequest) -> Due:
+    return Due(_moment(request.due_at, "due_at") if request.HasField("due_at") else None)
+
+
+def _moment(timestamp: Timestamp, field: str) -> datetime:
+    try:
+        return timestamp.ToDatetime(UTC)
+    except ValueError:
+        raise InvalidInput(violations=[(field, "is no time that there is")]) from None
 
 
 def _timestamp(at: datetime | None) -> Timestamp | None:

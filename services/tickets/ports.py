@@ -18,6 +18,7 @@ class Order(StrEnum):
     CREATED_DESC = "created_desc"
     CREATED_ASC = "created_asc"
     PRIORITY_DESC = "priority_desc"
+    DUE_ASC = "due_asc"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class TicketFilter:
     requester_id: str | None = None
     conversation_id: str | None = None
     tags: tuple[str, ...] = ()
+    due_before: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class Position:
     number: int
     updated_at: datetime
     priority: Priority
+    due_at: datetime | None = None
 
 
 class Tickets(Protocol):
@@ -153,6 +156,13 @@ class LinkQueue(Protocol):
 
     async def remove(self, link: Link) -> None:
         """The link is made, or never can be."""
+
+
+class SolvedTickets(Protocol):
+    """The solved tickets of all organizations."""
+
+    async def before(self, moment: datetime, limit: int) -> list[tuple[str, str]]:
+        """Organization and identifier of at most `limit` tickets solved before that, longest ago first."""
 
 
 class Conversations(Protocol):

@@ -52,6 +52,7 @@ tickets = Table(
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("solved_at", DateTime(timezone=True)),
     Column("closed_at", DateTime(timezone=True)),
+    Column("due_at", DateTime(timezone=True)),
     UniqueConstraint("organization_id", "number"),
     Index("ix_tickets_updated", "organization_id", text("updated_at desc"), text("number desc")),
     Index("ix_tickets_priority", "organization_id", text("priority desc"), "number"),
@@ -64,6 +65,8 @@ tickets = Table(
         postgresql_where=text("conversation_id <> ''"),
     ),
     Index("ix_tickets_tags", "tags", postgresql_using="gin"),
+    Index("ix_tickets_due", "organization_id", "due_at", "number"),
+    Index("ix_tickets_solved", "solved_at", postgresql_where=text("status = 'solved'")),
 )
 
 comments = Table(

@@ -32,6 +32,7 @@ COMMANDS = {
 
 # Commands that take a word of their own first, such as `deskmesh members list`.
 GROUPS = {
+    "tickets": "tickets:app",
     "members": "members:app",
     "invitations": "invitations:app",
     "roles": "roles:app",

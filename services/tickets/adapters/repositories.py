@@ -37,6 +37,8 @@ _ORDERS: dict[Order, tuple[ColumnElement[Any], ...]] = {
     Order.CREATED_DESC: (_tickets.c.number.desc(),),
     Order.CREATED_ASC: (_tickets.c.number,),
     Order.PRIORITY_DESC: (_tickets.c.priority.desc(), _tickets.c.number),
+    # Postgres puts those without one last.
+    Order.DUE_ASC: (_tickets.c.due_at, _tickets.c.number),
 }
 
 
@@ -172,6 +174,8 @@ def _conditions(chosen: TicketFilter) -> list[ColumnElement[bool]]:
         conditions += [columns.conversation_id == chosen.conversation_id, columns.conversation_id != ""]
     if chosen.tags:
         conditions.append(columns.tags.contains(list(chosen.tags)))
+    if chosen.due_before is not None:
+        conditions.append(columns.due_at < chosen.due_before)
     return conditions
 
 
@@ -187,6 +191,11 @@ def _follows(order: Order, after: Position) -> ColumnElement[bool]:
         case Order.PRIORITY_DESC:
             same = and_(columns.priority == after.priority, columns.number > after.number)
             return or_(columns.priority < after.priority, same)
+        case Order.DUE_ASC if after.due_at is None:
+            return and_(columns.due_at.is_(None), columns.number > after.number)
+        case Order.DUE_ASC:
+            later = tuple_(columns.due_at, columns.number) > tuple_(after.due_at, after.number)
+            return or_(later, columns.due_at.is_(None))
 
 
 def _ticket_row(ticket: Ticket) -> dict[str, Any]:
@@ -210,6 +219,7 @@ def _ticket_row(ticket: Ticket) -> dict[str, Any]:
         "updated_at": ticket.updated_at,
         "solved_at": ticket.solved_at,
         "closed_at": ticket.closed_at,
+        "due_at": content.due_at,
     }
 
 
@@ -228,6 +238,7 @@ def _ticket(row: Row[Any]) -> Ticket:
             priority=Priority(row.priority),
             assignee_id=row.assignee_id,
             tags=tuple(row.tags),
+            due_at=row.due_at,
         ),
         created_at=row.created_at,
         updated_at=row.updated_at,

@@ -37,7 +37,12 @@ def cut(rows: Sequence[T], size: int, weigh: Callable[[T], int]) -> tuple[list[T
 def position_token(ticket: Ticket, filters: pagination.Filters) -> str:
     """A token for what follows a ticket."""
     content = ticket.content
-    cursor: pagination.Cursor = {"n": ticket.number, "u": ticket.updated_at.isoformat(), "p": int(content.priority)}
+    cursor: pagination.Cursor = {
+        "n": ticket.number,
+        "u": ticket.updated_at.isoformat(),
+        "p": int(content.priority),
+        "d": content.due_at.isoformat() if content.due_at else "",
+    }
     return pagination.encode(cursor, filters)
 
 
@@ -47,11 +52,10 @@ def position(token: str, filters: pagination.Filters) -> Position | None:
         return None
     cursor = pagination.decode(token, filters)
     try:
-        updated_at = datetime.fromisoformat(str(cursor["u"]))
         priority = Priority(_number(cursor, "p"))
-        if updated_at.tzinfo is None:
-            raise pagination.InvalidPageToken
-        return Position(_number(cursor, "n"), updated_at, priority)
+        # A token of the version before says nothing of due times.
+        due_at = _moment(cursor, "d") if cursor.get("d") else None
+        return Position(_number(cursor, "n"), _moment(cursor, "u"), priority, due_at)
     except (KeyError, ValueError):
         raise pagination.InvalidPageToken from None
 
@@ -69,6 +73,13 @@ def sequence_token(sequence: int, filters: pagination.Filters) -> str:
 def sequence(token: str, filters: pagination.Filters) -> int:
     """The place after which a page begins; 0 for the first. Raises InvalidPageToken."""
     return _number(pagination.decode(token, filters), "s") if token else 0
+
+
+def _moment(cursor: pagination.Cursor, name: str) -> datetime:
+    at = datetime.fromisoformat(str(cursor[name]))
+    if at.tzinfo is None:
+        raise pagination.InvalidPageToken
+    return at
 
 
 def _number(cursor: pagination.Cursor, name: str) -> int:

@@ -10,7 +10,7 @@ from services.common.context import IdempotencyKey
 from services.common.errors import InvalidInput
 from services.common.ids import new_id
 from services.common.permissions import CUSTOMER, ROLES
-from services.tickets.domain import Changes, Kind, Person, Priority, Ticket, must_be_allowed_to_open
+from services.tickets.domain import Changes, Kind, Person, Priority, Terms, Ticket, must_be_allowed_to_open
 from services.tickets.errors import AssigneeNotAgent, RequesterNotFound
 from services.tickets.ports import Conversations, Members, Order, TicketFilter, UnitOfWorkFactory
 from services.tickets.usecases.linking import Linker, link_of
@@ -75,12 +75,14 @@ class TicketDesk:
         members: Members,
         linker: Linker,
         clock: Clock,
+        terms: Terms,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._conversations = conversations
         self._members = members
         self._linker = linker
         self._clock = clock
+        self._terms = terms
 
     async def open(self, command: OpenTicket) -> Ticket:
         """Open a ticket; the same request_id gives the same ticket.
@@ -111,6 +113,7 @@ class TicketDesk:
                 kind=command.kind,
                 conversation_id=command.conversation_id,
                 tags=command.tags,
+                terms=self._terms,
             )
             await work.tickets.add(ticket)
             if ticket.conversation_id:
@@ -138,7 +141,7 @@ class TicketDesk:
         ticket = await self.get(by, command.ticket_id)
         ticket.must_match(command.etag)
         assignee_before = ticket.content.assignee_id
-        ticket.change(command.changes, by=by, at=self._clock())
+        ticket.change(command.changes, by=by, at=self._clock(), terms=self._terms)
         if not ticket.events:
             return ticket
         if ticket.content.assignee_id not in ("", assignee_before):
@@ -191,6 +194,8 @@ class TicketDesk:
 
 def _token_filters(query: ListTickets) -> pagination.Filters:
     chosen = query.chosen
+    # Named only when it is asked for: tokens of the version before go on being good.
+    due = {"due_before": chosen.due_before.isoformat()} if chosen.due_before else {}
     return {
         "organization": query.by.organization_id,
         "only": "" if query.by.is_agent else query.by.user_id,
@@ -201,4 +206,5 @@ def _token_filters(query: ListTickets) -> pagination.Filters:
         "conversation": chosen.conversation_id,
         "tags": [*sorted(chosen.tags)],
         "order": query.order,
+        **due,
     }

@@ -3,13 +3,13 @@
 import asyncio
 import copy
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Self
 
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
-from services.tickets.domain import Comment, Event, Priority, Ticket, Visibility
+from services.tickets.domain import Comment, Event, Priority, Status, Ticket, Visibility
 from services.tickets.errors import StaleEtag, TicketNotFound
 from services.tickets.ports import Link, Order, Position, TicketFilter
 from services.tickets.usecases.linking import link_of
@@ -54,6 +54,14 @@ class MemoryStore:
 
     async def remove(self, link: Link) -> None:
         self.data.links.pop(link.ticket_id, None)
+
+    async def before(self, moment: datetime, limit: int) -> list[tuple[str, str]]:
+        found = [
+            (ticket.solved_at, ticket.organization_id, ticket.id)
+            for ticket in self.data.tickets.values()
+            if ticket.status is Status.SOLVED and ticket.solved_at is not None and ticket.solved_at < moment
+        ]
+        return [(organization_id, ticket_id) for _, organization_id, ticket_id in sorted(found)[:limit]]
 
 
 class MemoryUnitOfWork:
@@ -228,11 +236,12 @@ def _passes(ticket: Ticket, chosen: TicketFilter) -> bool:
         and chosen.requester_id in (None, ticket.requester_id)
         and chosen.conversation_id in (None, ticket.conversation_id)
         and set(chosen.tags) <= set(content.tags)
+        and (chosen.due_before is None or (content.due_at is not None and content.due_at < chosen.due_before))
     )
 
 
 def _position(ticket: Ticket) -> Position:
-    return Position(ticket.number, ticket.updated_at, ticket.content.priority)
+    return Position(ticket.number, ticket.updated_at, ticket.content.priority, ticket.content.due_at)
 
 
 def _key(order: Order, at: Position) -> tuple[float, ...]:
@@ -245,3 +254,5 @@ def _key(order: Order, at: Position) -> tuple[float, ...]:
             return (at.number,)
         case Order.PRIORITY_DESC:
             return (-Priority(at.priority), at.number)
+        case Order.DUE_ASC:
+            return ((at.due_at or datetime.max.replace(tzinfo=UTC)).timestamp(), at.number)

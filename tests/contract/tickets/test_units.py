@@ -17,10 +17,20 @@ from services.common.db import SqlUnitOfWork
 from services.common.errors import RequestIdReused
 from services.common.ids import new_id
 from services.tickets.adapters.links import SqlLinkQueue
+from services.tickets.adapters.solved import SqlSolvedTickets
 from services.tickets.adapters.units import SqlTicketsWork
-from services.tickets.domain import Changes, Event, Kind, Person, Priority, Status, Ticket, Visibility
+from services.tickets.domain import Changes, Due, Event, Kind, Person, Priority, Status, Ticket, Visibility
 from services.tickets.errors import StaleEtag, TicketNotFound
-from services.tickets.ports import Link, LinkQueue, Order, Position, TicketFilter, UnitOfWork, UnitOfWorkFactory
+from services.tickets.ports import (
+    Link,
+    LinkQueue,
+    Order,
+    Position,
+    SolvedTickets,
+    TicketFilter,
+    UnitOfWork,
+    UnitOfWorkFactory,
+)
 from tests.contract.tickets.memory import MemoryStore
 from tests.support.postgres import Postgres
 
@@ -32,6 +42,7 @@ EVERY = TicketFilter()
 class Store:
     work: UnitOfWorkFactory
     links: LinkQueue
+    solved: SolvedTickets
 
 
 def nothing() -> None:
@@ -49,9 +60,9 @@ async def sessionmaker(postgres: Postgres) -> AsyncIterator[async_sessionmaker[A
 def store(request: pytest.FixtureRequest) -> Store:
     if request.param == "memory":
         memory = MemoryStore()
-        return Store(memory.of, memory)
+        return Store(memory.of, memory, memory)
     made: async_sessionmaker[AsyncSession] = request.getfixturevalue("sessionmaker")
-    return Store(partial(SqlTicketsWork, made, nothing), SqlLinkQueue(made))
+    return Store(partial(SqlTicketsWork, made, nothing), SqlLinkQueue(made), SqlSolvedTickets(made))
 
 
 def agent(organization_id: str) -> Person:
@@ -90,7 +101,9 @@ async def test_a_ticket_is_read_as_it_was_kept(store: Store, organization_id: st
         kind=Kind.HANDOFF,
         conversation_id="cnv_1",
         tags=("tent", "rain, wind"),
+        terms={Priority.HIGH: timedelta(hours=1, microseconds=1)},
     )
+    assert ticket.content.due_at == START + timedelta(hours=1, microseconds=1)
     async with store.work(organization_id) as work:
         read = await work.tickets.get(ticket.id)
         assert read == ticket
@@ -207,11 +220,17 @@ KEYS: dict[Order, Callable[[Ticket], tuple[float, ...]]] = {
     Order.CREATED_DESC: lambda ticket: (-ticket.number,),
     Order.CREATED_ASC: lambda ticket: (ticket.number,),
     Order.PRIORITY_DESC: lambda ticket: (-ticket.content.priority, ticket.number),
+    Order.DUE_ASC: lambda ticket: (
+        (ticket.content.due_at or START + timedelta(days=1)).timestamp(),
+        ticket.number,
+    ),
 }
+# Half of the tickets have no due time, or one that others have too.
+TERMS = {Priority.LOW: timedelta(hours=2), Priority.HIGH: timedelta(hours=1)}
 
 
 def position(ticket: Ticket) -> Position:
-    return Position(ticket.number, ticket.updated_at, ticket.content.priority)
+    return Position(ticket.number, ticket.updated_at, ticket.content.priority, ticket.content.due_at)
 
 
 @pytest.mark.parametrize("order", Order)
@@ -219,7 +238,7 @@ async def test_pages_tell_everything_once(store: Store, organization_id: str, or
     # Many equal times and priorities, so that the number has to decide.
     for number in range(12):
         at = START + timedelta(microseconds=number % 3)
-        await kept(store, organization_id, at=at, priority=Priority(1 + number % 4))
+        await kept(store, organization_id, at=at, priority=Priority(1 + number % 4), terms=TERMS)
     async with store.work(organization_id) as work:
         whole = await work.tickets.page(EVERY, order, None, 100)
         paged: list[Ticket] = []
@@ -245,12 +264,14 @@ async def test_pages_tell_everything_once(store: Store, organization_id: str, or
         (TicketFilter(tags=("a", "b")), {1}),
         (TicketFilter(tags=("A",)), set()),
         (TicketFilter(requester_id="usr_1", assignee_id=""), {2}),
+        (TicketFilter(due_before=START), set()),
+        (TicketFilter(due_before=START + timedelta(microseconds=1)), {1}),
     ],
 )
 async def test_filters(store: Store, organization_id: str, chosen: TicketFilter, expected: set[int]) -> None:
     async with store.work(organization_id) as work:
         first = await opened(work, organization_id, tags=("a", "b"))
-        first.change(Changes(assignee_id="usr_9"), by=agent(organization_id), at=START)
+        first.change(Changes(assignee_id="usr_9", due=Due(START)), by=agent(organization_id), at=START)
         await work.tickets.save(first)
         await opened(work, organization_id, tags=("a",), priority=Priority.URGENT, conversation_id="cnv_1")
         await opened(work, organization_id, requester_id="usr_2")
@@ -306,10 +327,36 @@ async def test_pending_links_are_taken_once_and_again_when_they_stay(store: Stor
     assert await store.links.take(at + timedelta(days=1), lease=lease, limit=9) == []
 
 
+async def test_solved_tickets_are_found_across_organizations_longest_ago_first(store: Store) -> None:
+    # Long ago, so that no other test's tickets are among them.
+    began = datetime(1950, 1, 1, tzinfo=UTC)
+    solved = []
+    for day in (3, 1, 2):
+        organization_id = new_id("org")
+        ticket = await kept(store, organization_id)
+        async with store.work(organization_id) as work:
+            read = await work.tickets.get(ticket.id)
+            read.change(Changes(status=Status.SOLVED), by=agent(organization_id), at=began + timedelta(days=day))
+            await work.tickets.save(read)
+            await work.commit()
+        solved.append((organization_id, ticket.id))
+    assert await store.solved.before(began + timedelta(days=1), 9) == []
+    assert await store.solved.before(began + timedelta(days=3), 9) == [solved[1], solved[2]]
+    assert await store.solved.before(began + timedelta(days=4), 2) == [solved[1], solved[2]]
+    for organization_id, ticket_id in solved:
+        async with store.work(organization_id) as work:
+            read = await work.tickets.get(ticket_id, lock=True)
+            read.close_by_itself(START)
+            await work.tickets.save(read)
+            await work.commit()
+    assert await store.solved.before(began + timedelta(days=4), 9) == []
+
+
 async def test_postgres_itself_keeps_organizations_apart(
     sessionmaker: async_sessionmaker[AsyncSession], organization_id: str
 ) -> None:
-    store = Store(partial(SqlTicketsWork, sessionmaker, nothing), SqlLinkQueue(sessionmaker))
+    work_for = partial(SqlTicketsWork, sessionmaker, nothing)
+    store = Store(work_for, SqlLinkQueue(sessionmaker), SqlSolvedTickets(sessionmaker))
     ticket = await kept(store, organization_id)
     for table in ("tickets", "events", "counters"):
         for scope, expected in ((organization_id, 1), (new_id("org"), 0), ("", 0)):

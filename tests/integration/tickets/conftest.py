@@ -28,6 +28,9 @@ async def running(stack: TestStack) -> AsyncIterator[tuple[RunningService, Sessi
             sessions_address=sessions.address,
             auth_address=auth.address,
             link_poll_seconds=0.05,
+            # It must not close what other tests solved by a clock of their own.
+            close_solved_days=36_500,
+            close_poll_seconds=0.2,
         ) as service,
     ):
         yield service, played_sessions, played_auth

@@ -1,6 +1,7 @@
 """People at the edge of the running tickets service."""
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from deskmesh.tickets.v1 import ticket_pb2, ticket_service_pb2_grpc
@@ -11,6 +12,11 @@ from tests.support.server import Headers, RunningService
 
 if TYPE_CHECKING:
     from deskmesh.tickets.v1.ticket_service_pb2_grpc import TicketServiceAsyncStub
+
+
+def due_text(ticket: ticket_pb2.Ticket) -> str:
+    """The due time as the history writes it."""
+    return ticket.due_at.ToDatetime(UTC).isoformat().replace("+00:00", "Z") if ticket.HasField("due_at") else ""
 
 
 @dataclass

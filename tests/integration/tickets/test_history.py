@@ -7,13 +7,14 @@ import random
 import grpc
 import grpc.aio
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from deskmesh.tickets.v1 import ticket_pb2
 from services.common.errors import from_rpc_error
-from tests.integration.tickets.desk import Client, Desk
+from tests.integration.tickets.desk import Client, Desk, due_text
 
 PUBLIC, INTERNAL = ticket_pb2.COMMENT_VISIBILITY_PUBLIC, ticket_pb2.COMMENT_VISIBILITY_INTERNAL
-FIELDS = ("subject", "description", "status", "priority", "assignee_id", "tags")
+FIELDS = ("subject", "description", "status", "priority", "assignee_id", "tags", "due_at")
 # What people who work at the same time may be told.
 EXPECTED_REFUSALS = {"STALE_ETAG", "TICKET_TRANSITION_NOT_ALLOWED", "INVALID_FIELD"}
 
@@ -27,6 +28,7 @@ def texts(ticket: ticket_pb2.Ticket) -> dict[str, str]:
         "priority": ticket_pb2.TicketPriority.Name(ticket.priority),
         "assignee_id": ticket.assignee_id,
         "tags": json.dumps(list(ticket.tags), ensure_ascii=False),
+        "due_at": due_text(ticket),
     }
 
 
@@ -39,6 +41,7 @@ def wanted(dice: random.Random, agents: list[Client]) -> dict[str, object]:
         "priority": dice.randint(ticket_pb2.TICKET_PRIORITY_LOW, ticket_pb2.TICKET_PRIORITY_URGENT),
         "assignee_id": dice.choice(["", *(agent.user_id for agent in agents)]),
         "tags": dice.choice([[], ["tent"], ["tent", 'rain, "wind"']]),
+        "due_at": Timestamp(seconds=dice.randint(1_900_000_000, 1_900_000_003), nanos=dice.choice([0, 5_000])),
     }
     return {name: values[name] for name in dice.sample(FIELDS, dice.randint(1, 3))}
 

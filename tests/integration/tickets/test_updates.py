@@ -10,7 +10,7 @@ from deskmesh.tickets.v1 import ticket_pb2
 from deskmesh.tickets.v1 import ticket_service_pb2 as pb
 from services.common.errors import from_rpc_error
 from services.common.ids import new_id
-from tests.integration.tickets.desk import Client, Desk
+from tests.integration.tickets.desk import Client, Desk, due_text
 from tests.support.server import refused
 
 OPEN, SOLVED, CLOSED = ticket_pb2.TICKET_STATUS_OPEN, ticket_pb2.TICKET_STATUS_SOLVED, ticket_pb2.TICKET_STATUS_CLOSED
@@ -44,9 +44,10 @@ async def test_each_changed_field_becomes_one_event(desk: Desk) -> None:
         ("priority", "TICKET_PRIORITY_NORMAL", "TICKET_PRIORITY_URGENT"),
         ("assignee_id", "", agent.user_id),
         ("tags", '["tent"]', '["tent", "rain, wind"]'),
+        ("due_at", due_text(ticket), due_text(updated)),
     ]
     events = (await agent.events(ticket.id)).events
-    assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6]
+    assert [event.sequence for event in events] == [1, 2, 3, 4, 5, 6, 7]
     assert {event.actor_id for event in events[1:]} == {agent.user_id}
     assert events[0].opened.status == ticket_pb2.TICKET_STATUS_NEW
 

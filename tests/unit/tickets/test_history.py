@@ -12,6 +12,7 @@ from services.tickets.domain import (
     TRANSITIONS,
     Changes,
     CommentAdded,
+    Due,
     Event,
     FieldChanged,
     Opened,
@@ -29,6 +30,8 @@ CUSTOMER = Person("org_1", "usr_customer", is_agent=False)
 
 texts = st.text(max_size=20)
 tags = st.lists(texts.filter(bool), max_size=3, unique=True).map(tuple)
+dues = st.none() | st.builds(Due, st.none() | st.integers(0, 9).map(lambda hours: START + timedelta(hours=hours)))
+TERMS = {priority: timedelta(hours=8 / priority) for priority in Priority}
 people = st.sampled_from([AGENT, CUSTOMER])
 changes = st.builds(
     Changes,
@@ -38,13 +41,14 @@ changes = st.builds(
     priority=st.none() | st.sampled_from(Priority),
     assignee_id=st.none() | st.sampled_from(["", "usr_agent", "usr_other"]),
     tags=st.none() | tags,
+    due=dues,
 )
 
 Step = Callable[[Ticket, datetime], object]
 
 
 def changing(wanted: Changes, by: Person) -> Step:
-    return lambda ticket, at: ticket.change(wanted, by=by, at=at)
+    return lambda ticket, at: ticket.change(wanted, by=by, at=at, terms=TERMS)
 
 
 def commenting(visibility: Visibility, by: Person) -> Step:
@@ -66,6 +70,7 @@ def lived(what: list[Step], first_tags: tuple[str, ...]) -> tuple[Ticket, dict[s
         requester_id=CUSTOMER.user_id,
         subject="Tent",
         tags=first_tags,
+        terms=TERMS,
     )
     first = ticket.content.as_texts()
     for number, step in enumerate(what, start=1):
@@ -125,6 +130,7 @@ def test_one_event_a_field_at_a_time(what: list[Step], first_tags: tuple[str, ..
 @given(steps, tags)
 def test_customers_never_do_what_is_for_agents(what: list[Step], first_tags: tuple[str, ...]) -> None:
     ticket, _ = lived(what, first_tags)
+    urgency = {event.occurred_at for event in ticket.events if _changes(event, "priority")}
     for event in ticket.events:
         if event.actor_id != CUSTOMER.user_id:
             continue
@@ -133,10 +139,16 @@ def test_customers_never_do_what_is_for_agents(what: list[Step], first_tags: tup
                 raise AssertionError("a customer gave a ticket to somebody")
             case FieldChanged(field="priority", after=after):
                 assert after != "urgent"
+            case FieldChanged(field="due_at"):
+                assert event.occurred_at in urgency
             case FieldChanged(field="status", before=before, after=after):
                 assert after == "solved" or (before, after) == ("solved", "open")
             case CommentAdded(visibility=visibility):
                 assert visibility is Visibility.PUBLIC
+
+
+def _changes(event: Event, field: str) -> bool:
+    return isinstance(event.happening, FieldChanged) and event.happening.field == field
 
 
 @given(steps, changes, people)

@@ -20,6 +20,7 @@ from tests.contract.tickets.memory import MemoryStore
 
 AGENT = Person("org_1", "usr_agent", is_agent=True)
 CUSTOMER = Person("org_1", "usr_customer", is_agent=False)
+TERMS = {priority: timedelta(hours=24 / priority) for priority in Priority}
 DOWN = RemoteError(grpc.StatusCode.UNAVAILABLE, "DEPENDENCY_UNAVAILABLE", "down")
 
 
@@ -37,7 +38,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.linker = Linker(self.store, self, self.clock, poll_seconds=0.001)
-        self.desk = TicketDesk(self.store.of, self, self, self.linker, self.clock)
+        self.desk = TicketDesk(self.store.of, self, self, self.linker, self.clock, TERMS)
 
     def clock(self) -> datetime:
         return self.now
@@ -83,6 +84,7 @@ def opening(by: Person = CUSTOMER, **values: object) -> OpenTicket:
 async def test_a_plain_ticket_asks_nobody(world: World) -> None:
     ticket = await world.desk.open(opening())
     assert (ticket.requester_id, ticket.number, world.asked) == (CUSTOMER.user_id, 1, 0)
+    assert ticket.content.due_at == world.now + TERMS[Priority.NORMAL]
     assert world.store.data.outbox == [("ticket.created", ticket.id)]
     assert world.store.data.links == {}
 
@@ -253,6 +255,13 @@ async def test_an_assignee_who_stays_or_goes_is_not_asked_about(world: World) ->
     ticket = await world.desk.change(changing(ticket, assignee_id="usr_2", subject="New"))
     ticket = await world.desk.change(changing(ticket, assignee_id=""))
     assert (ticket.content.assignee_id, world.asked) == ("", asked)
+
+
+async def test_who_makes_a_ticket_more_urgent_has_it_due_sooner(world: World) -> None:
+    ticket = await world.desk.open(opening())
+    world.now += timedelta(hours=2)
+    changed = await world.desk.change(changing(ticket, priority=Priority.URGENT))
+    assert changed.content.due_at == ticket.created_at + TERMS[Priority.URGENT]
 
 
 def test_a_page_always_holds_something() -> None:

@@ -16,6 +16,7 @@ Password = Annotated[str, typer.Option(help="Password of --email.", envvar="DESK
 Organization = Annotated[str, typer.Option(help="Slug of the organization of --email; the oldest if empty.")]
 
 CUSTOMER = Person("customer")
+AGENT = Person("agent")
 OWNER = Person("owner")
 
 
