@@ -118,6 +118,22 @@ describe("the inbox", () => {
     await waitFor(() => screen.getByRole("button", { name: "Priority: High" }));
   });
 
+  it("has what is due first at the top, says what is overdue, and takes over another time", async () => {
+    await open("/inbox/tkt_3?order=due", "mara@fernwick.example");
+    const box = await screen.findByLabelText("Due");
+    await waitFor(() => expect(screen.getAllByText("overdue 3h")).toHaveLength(2));
+    const [first] = within(screen.getByRole("region", { name: "Tickets" })).getAllByRole("link");
+    expect(first?.getAttribute("href")).toBe("/inbox/tkt_3?order=due");
+    fireEvent.change(box, { target: { value: "2030-01-02T10:00" } });
+    fireEvent.blur(box);
+    await waitFor(() => expect(screen.queryByText("overdue 3h")).toBeNull());
+    expect(await screen.findByText(/changed the due time from/)).toBeTruthy();
+    expect(box).toHaveProperty("value", "2030-01-02T10:00");
+    fireEvent.change(box, { target: { value: "" } });
+    fireEvent.blur(box);
+    expect(await screen.findByText("nothing")).toBeTruthy();
+  });
+
   it("walks the list by keys", async () => {
     await open("/inbox", "mara@fernwick.example");
     await screen.findByText("Refund has not arrived after two weeks");

@@ -1,5 +1,5 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { timestampNow } from "@bufbuild/protobuf/wkt";
+import { type Timestamp, timestampDate, timestampNow } from "@bufbuild/protobuf/wkt";
 import { Code } from "@connectrpc/connect";
 import {
   type Comment,
@@ -81,6 +81,8 @@ export class FakeTickets {
         etag: `v${++this.#count}`,
         createdAt: ago(minutes + 60),
         updatedAt: ago(minutes),
+        // The third one is overdue by three hours, the others are due later and later.
+        dueAt: ago(index === 2 ? 180 : -300 * (index + 1)),
       });
       this.#tickets.push(ticket);
       const opened = { status: TicketStatus.NEW, priority };
@@ -122,6 +124,7 @@ export class FakeTickets {
         (priorities.length === 0 || priorities.includes(ticket.priority)) &&
         (!assigneeId || ticket.assigneeId === (assigneeId === "none" ? "" : assigneeId)),
     );
+    if (order === TicketOrder.DUE_ASC) return found.sort((a, b) => dueSeconds(a) - dueSeconds(b));
     if (order === TicketOrder.PRIORITY_DESC) return found.sort((a, b) => b.priority - a.priority);
     return order === TicketOrder.CREATED_ASC ? found.reverse() : found;
   }
@@ -161,6 +164,11 @@ export class FakeTickets {
     if (paths.includes("assignee_id")) {
       change("assignee_id", ticket.assigneeId, request.assigneeId);
       ticket.assigneeId = request.assigneeId;
+    }
+    if (paths.includes("due_at")) {
+      change("due_at", momentText(ticket.dueAt), momentText(request.dueAt));
+      if (request.dueAt) ticket.dueAt = request.dueAt;
+      else delete ticket.dueAt;
     }
     this.touch(ticket.id);
     return { ...ticket };
@@ -216,4 +224,12 @@ export class FakeTickets {
     );
     this.#events.set(ticketId, events);
   }
+}
+
+function dueSeconds(ticket: Ticket): number {
+  return ticket.dueAt ? Number(ticket.dueAt.seconds) : Number.POSITIVE_INFINITY;
+}
+
+function momentText(at: Timestamp | undefined): string {
+  return at ? timestampDate(at).toISOString() : "";
 }

@@ -26,18 +26,45 @@ export function dayTitle(at: Date, now: Date): string {
   return at.getFullYear() === now.getFullYear() ? LONG_DAY.format(at) : DAY_AND_YEAR.format(at);
 }
 
-/** A moment, short and kept fresh; the whole of it in the tooltip. */
-export function Ago({ at }: { at: Date }) {
+function useMinute(): Date {
   const [now, setNow] = useState(() => new Date());
   useEffect(() => {
     const timer = setInterval(() => setNow(new Date()), MINUTE);
     return () => clearInterval(timer);
   }, []);
+  return now;
+}
+
+/** A moment, short and kept fresh; the whole of it in the tooltip. */
+export function Ago({ at }: { at: Date }) {
+  const now = useMinute();
   return (
     <time dateTime={at.toISOString()} title={FULL.format(at)}>
       {shortTime(at, now)}
     </time>
   );
+}
+
+/** A span as "20m", "5h" or "3d". */
+export function span(milliseconds: number): string {
+  const minutes = Math.floor(Math.abs(milliseconds) / MINUTE);
+  if (minutes < 60) return `${minutes}m`;
+  return minutes < 2 * 24 * 60 ? `${Math.floor(minutes / 60)}h` : `${Math.floor(minutes / (24 * 60))}d`;
+}
+
+/** What is left until a moment: "due in 5h", then "overdue 5h" with the class `late`. */
+export function Until({ at, late }: { at: Date; late: string | undefined }) {
+  const left = at.getTime() - useMinute().getTime();
+  return (
+    <time dateTime={at.toISOString()} title={FULL.format(at)} className={left < 0 ? late : undefined}>
+      {left < 0 ? `overdue ${span(left)}` : `due in ${span(left)}`}
+    </time>
+  );
+}
+
+/** A moment as an input of the type datetime-local has it, in the person's time zone. */
+export function inputValue(at: Date): string {
+  return new Date(at.getTime() - at.getTimezoneOffset() * MINUTE).toISOString().slice(0, 16);
 }
 
 export function Clock({ at }: { at: Date }) {

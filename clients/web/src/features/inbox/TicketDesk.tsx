@@ -1,15 +1,15 @@
 import { ArrowLeft, ChevronDown, MessageCircleOff } from "lucide-react";
-import { type ReactNode, useState } from "react";
+import { type ReactNode, useId, useState } from "react";
 import { useMediaQuery } from "../../app/hooks";
 import { Avatar } from "../../ui/Avatar";
 import { IconButton } from "../../ui/Button";
 import { Menu, MenuChoice } from "../../ui/Menu";
 import { Empty, Failure, Skeleton } from "../../ui/states";
-import { Ago } from "../../ui/When";
+import { Ago, inputValue } from "../../ui/When";
 import { useNames, useStaff } from "../people/usePeople";
 import { Activity } from "../tickets/Activity";
 import { CommentForm } from "../tickets/CommentForm";
-import { PriorityIcon, StatusIcon } from "../tickets/marks";
+import { DueMark, PriorityIcon, StatusIcon } from "../tickets/marks";
 import { PRIORITIES, PRIORITY_TITLES, reachable, STATUS_TITLES, type Ticket } from "../tickets/model";
 import { useComments, useTicket, useTicketHistory, useUpdateTicket } from "../tickets/queries";
 import { DeskConversation } from "./DeskConversation";
@@ -115,7 +115,8 @@ function DeskHeader({ ticket, onBack }: { ticket: Ticket; onBack: (() => void) |
       <div className={styles.heading}>
         <Title>{ticket.subject}</Title>
         <p>
-          #{ticket.number} · {nameOf(ticket.requesterId)} · opened <Ago at={ticket.createdAt} />
+          #{ticket.number} · {nameOf(ticket.requesterId)} · opened <Ago at={ticket.createdAt} />{" "}
+          <DueMark ticket={ticket} />
         </p>
       </div>
     </header>
@@ -202,7 +203,45 @@ function Properties({ ticket }: { ticket: Ticket }) {
           onChange={(assigneeId) => update.mutate({ assigneeId })}
         />
       </Property>
+      <Due at={ticket.dueAt} fixed={closed} onChange={(dueAt) => update.mutate({ dueAt })} />
     </dl>
+  );
+}
+
+interface DueProps {
+  at: Date | null;
+  fixed: boolean;
+  onChange: (at: Date | null) => void;
+}
+
+/** Taken over when it is left: a half-written date is no date. */
+function Due({ at, fixed, onChange }: DueProps) {
+  const id = useId();
+  const shown = at ? inputValue(at) : "";
+  const [draft, setDraft] = useState<string | null>(null);
+  const keep = () => {
+    if (draft !== null && draft !== shown) onChange(draft ? new Date(draft) : null);
+    setDraft(null);
+  };
+  return (
+    <div>
+      <dt>
+        <label htmlFor={id}>Due</label>
+      </dt>
+      <dd>
+        <input
+          id={id}
+          type="datetime-local"
+          className={styles.due}
+          value={draft ?? shown}
+          max="2099-12-31T23:59"
+          disabled={fixed}
+          onChange={(event) => setDraft(event.target.value)}
+          onBlur={keep}
+          onKeyDown={(event) => event.key === "Enter" && keep()}
+        />
+      </dd>
+    </div>
   );
 }
 

@@ -9,7 +9,7 @@ import { Menu, MenuChecks, MenuChoice, MenuLine, MenuTitle } from "../../ui/Menu
 import { Empty, Failure, Skeleton } from "../../ui/states";
 import { Ago } from "../../ui/When";
 import { useNames, useStaff } from "../people/usePeople";
-import { PriorityIcon, StatusIcon } from "../tickets/marks";
+import { DueMark, PriorityIcon, StatusIcon } from "../tickets/marks";
 import {
   ORDER_TITLES,
   ORDERS,
@@ -64,7 +64,7 @@ export function TicketList({ list, tickets, chosen }: TicketListProps) {
                 <span className={styles.words}>
                   <strong>{ticket.subject}</strong>
                   <small>
-                    #{ticket.number} · {nameOf(ticket.requesterId)}
+                    #{ticket.number} · {nameOf(ticket.requesterId)} <DueMark ticket={ticket} />
                     <span className="sr-only">
                       , {STATUS_TITLES[ticket.status]}, {PRIORITY_TITLES[ticket.priority]}
                     </span>

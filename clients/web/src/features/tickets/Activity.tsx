@@ -16,6 +16,7 @@ interface ActivityProps {
 const FIELD_TITLES: Readonly<Record<string, string>> = {
   assignee_id: "assignee",
   conversation_id: "conversation",
+  due_at: "due time",
   requester_id: "customer",
 };
 
@@ -76,7 +77,7 @@ function CommentCard({ comment, name }: { comment: Comment; name: string }) {
 }
 
 function words(event: TicketEvent, nameOf: (userId: string) => string): ReactNode {
-  const who = <strong>{event.actorId ? nameOf(event.actorId) : "The assistant"}</strong>;
+  const who = <strong>{event.actorId ? nameOf(event.actorId) : "The system"}</strong>;
   switch (event.kind) {
     case "opened":
       return <>{who} opened the ticket</>;

@@ -1,3 +1,4 @@
+import { timestampFromDate } from "@bufbuild/protobuf/wkt";
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
 import {
   CommentVisibility,
@@ -65,6 +66,8 @@ export class TicketsApi {
         ...(change.status !== undefined && { status: STATUS_OUT[change.status] }),
         ...(change.priority !== undefined && { priority: PRIORITY_OUT[change.priority] }),
         ...(change.assigneeId !== undefined && { assigneeId: change.assigneeId }),
+        // Named in the mask and not given, it is taken away.
+        ...(change.dueAt && { dueAt: timestampFromDate(change.dueAt) }),
       };
       return toTicket(required((await this.#tickets.updateTicket(request, options)).ticket));
     });
@@ -105,10 +108,13 @@ export class TicketsApi {
   }
 }
 
+const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
 const PATHS: Readonly<Record<keyof TicketChange, string>> = {
   status: "status",
   priority: "priority",
   assigneeId: "assignee_id",
+  dueAt: "due_at",
 };
 
 const STATUS_OUT: Readonly<Record<Status, PbStatus>> = {
@@ -150,6 +156,7 @@ const ORDER_OUT: Readonly<Record<Order, PbOrder>> = {
   newest: PbOrder.CREATED_DESC,
   oldest: PbOrder.CREATED_ASC,
   priority: PbOrder.PRIORITY_DESC,
+  due: PbOrder.DUE_ASC,
 };
 
 function toTicket(ticket: PbTicket): Ticket {
@@ -167,6 +174,7 @@ function toTicket(ticket: PbTicket): Ticket {
     etag: ticket.etag,
     createdAt: date(ticket.createdAt),
     updatedAt: date(ticket.updatedAt ?? ticket.createdAt),
+    dueAt: ticket.dueAt ? date(ticket.dueAt) : null,
   };
 }
 
@@ -214,8 +222,9 @@ function toEvent(entry: PbTicketEvent): TicketEvent[] {
   }
 }
 
-/** "TICKET_STATUS_ON_HOLD" → "On hold"; other values stay as they are. */
+/** "TICKET_STATUS_ON_HOLD" → "On hold", times as people write them; other values stay as they are. */
 function valueTitle(field: string, value: string): string {
+  if (field === "due_at" && value) return MOMENT.format(new Date(value));
   if (field !== "status" && field !== "priority") return value;
   const words = value
     .replace(/^TICKET_(STATUS|PRIORITY)_/, "")

@@ -1,4 +1,5 @@
 import {
+  AlarmClock,
   CircleCheck,
   CircleCheckBig,
   CircleDashed,
@@ -10,8 +11,9 @@ import {
   SignalLow,
   SquareDot,
 } from "lucide-react";
+import { Until } from "../../ui/When";
 import styles from "./marks.module.css";
-import { PRIORITY_TITLES, type Priority, STATUS_TITLES, type Status } from "./model";
+import { isSolved, PRIORITY_TITLES, type Priority, STATUS_TITLES, type Status, type Ticket } from "./model";
 
 const STATUS_ICONS = {
   new: CircleDashed,
@@ -49,6 +51,17 @@ export function PriorityBadge({ priority }: { priority: Priority }) {
     <span className={styles.badge}>
       <PriorityIcon priority={priority} size={14} />
       {PRIORITY_TITLES[priority]}
+    </span>
+  );
+}
+
+/** How long until the ticket should be solved; nothing once it is, or when no time is set. */
+export function DueMark({ ticket }: { ticket: Ticket }) {
+  if (!ticket.dueAt || isSolved(ticket.status)) return null;
+  return (
+    <span className={styles.due}>
+      <AlarmClock size={12} aria-hidden />
+      <Until at={ticket.dueAt} late={styles.overdue} />
     </span>
   );
 }

@@ -4,7 +4,7 @@ export type Status = (typeof STATUSES)[number];
 export const PRIORITIES = ["urgent", "high", "normal", "low"] as const;
 export type Priority = (typeof PRIORITIES)[number];
 
-export const ORDERS = ["updated", "newest", "oldest", "priority"] as const;
+export const ORDERS = ["updated", "due", "newest", "oldest", "priority"] as const;
 export type Order = (typeof ORDERS)[number];
 
 export interface Ticket {
@@ -23,6 +23,8 @@ export interface Ticket {
   readonly etag: string;
   readonly createdAt: Date;
   readonly updatedAt: Date;
+  /** When it should be solved by; null when no time is set. */
+  readonly dueAt: Date | null;
 }
 
 export interface TicketPage {
@@ -39,7 +41,7 @@ export interface TicketFilter {
 }
 
 /** What an agent changes at once; only what is given changes. */
-export type TicketChange = Partial<Pick<Ticket, "status" | "priority" | "assigneeId">>;
+export type TicketChange = Partial<Pick<Ticket, "status" | "priority" | "assigneeId" | "dueAt">>;
 
 export interface Comment {
   readonly id: string;
@@ -73,6 +75,7 @@ export const PRIORITY_TITLES: Readonly<Record<Priority, string>> = {
 
 export const ORDER_TITLES: Readonly<Record<Order, string>> = {
   updated: "Last updated",
+  due: "Due first",
   newest: "Newest first",
   oldest: "Oldest first",
   priority: "Most urgent",
@@ -91,4 +94,8 @@ const NEXT: Readonly<Record<Status, readonly Status[]>> = {
 export function reachable(status: Status): readonly Status[] {
   const next = NEXT[status];
   return STATUSES.filter((one) => one === status || next.includes(one));
+}
+
+export function isSolved(status: Status): boolean {
+  return status === "solved" || status === "closed";
 }
