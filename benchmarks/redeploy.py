@@ -1,14 +1,16 @@
-"""Redeploys under load: `python -m benchmarks.redeploy --times 3`, against the stack that runs here.
+"""Redeploys under load: `python -m benchmarks.redeploy --times 3 --bad`, against the stack that runs here.
 
-While `deskmesh deployments deploy` changes a setting of the model back and forth, conversations go on all the time:
+While `deskmesh deployments deploy` brings version after version of the model, conversations go on all the time:
 each asks the router, streams an answer from the replica it names, and asks for a count of tokens. Nothing may fail, and
 every stream must end with its last frame. A failure that the contract calls retryable counts as one all the same.
+With `--bad` versions follow that are wrong each in its way; they must be taken back without anybody noticing.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,6 +22,7 @@ from typing import Any
 import grpc.aio
 import yaml
 
+from benchmarks.support.bad_versions import BAD, write
 from deskmesh.inference.v1 import (
     chat_pb2,
     inference_service_pb2,
@@ -29,6 +32,8 @@ from deskmesh.inference.v1 import (
 )
 from deskmesh_cli.operator import inference
 from laptop.settings import StackSettings
+from serve_apps.assistant.config import load_config
+from serve_apps.assistant.models import find_weights
 
 COMMAND = Path(sys.executable).parent / "deskmesh"
 
@@ -55,6 +60,12 @@ class Load:
                 await asyncio.sleep(0.2)
             self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
 
+    async def serving(self) -> tuple[str, str]:
+        """The replica that a new conversation gets, and the deployment that serves."""
+        route = await self._router.Route(router_service_pb2.RouteRequest(prompt_tokens=20), timeout=30)
+        _, current = await asyncio.to_thread(deskmesh, "list")
+        return route.replica, next(one["id"] for one in current["deployments"] if one.get("current"))
+
     async def _turn(self, key: str) -> None:
         request = router_service_pb2.RouteRequest(affinity_key=key, prompt_tokens=20, completion_tokens=24)
         route = await self._router.Route(request, timeout=30)
@@ -78,60 +89,107 @@ class Load:
         self.counts["unary"] += 1
 
 
-def changed(target: Path, turn: int) -> str:
-    """The target with a setting that makes another version of its first model."""
+def changed(target: Path, **changes: Any) -> str:
+    """The target with another version of its first model, which differs in these fields or just in being another."""
     content = yaml.safe_load(target.read_text())
-    content["models"][0]["max_queued_requests"] = content["models"][0].get("max_queued_requests", 64) + 1 + turn % 2
+    model = content["models"][0]
+    # Read by nobody; but a configuration of its own is a version of its own.
+    model.setdefault("environment", {})["REDEPLOYED"] = str(time.time_ns())
+    model.update(changes)
     return yaml.safe_dump(content, sort_keys=False)
 
 
-def deploy(file: Path) -> subprocess.CompletedProcess[str]:
-    """Deploy a file and wait for its end."""
-    command = [str(COMMAND), "deployments", "deploy", str(file), "--wait", "--json", "--reason", "benchmark"]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+def deskmesh(*arguments: str) -> tuple[int, Any]:
+    """Run the command line; its exit code, and what it printed."""
+    command = [str(COMMAND), "deployments", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
+    return done.returncode, json.loads(done.stdout) if done.stdout.strip() else {"failure": done.stderr[-500:]}
 
 
-async def measure(times: int, conversations: int, target: Path) -> dict[str, Any]:
-    """Redeploy so often under load; what came of it."""
-    deployments = []
+def deploy(content: str, file: Path, reason: str) -> dict[str, Any]:
+    """Deploy a target and wait for its end."""
+    file.write_text(content)
+    began = time.monotonic()
+    code, ended = deskmesh("deploy", str(file), "--wait", "--reason", reason)
+    entry = {
+        "what": reason,
+        "seconds": round(time.monotonic() - began, 1),
+        "exit": code,
+        "id": ended.get("id", ""),
+        "state": ended.get("state", ended),
+        "failure": ended.get("failure", ""),
+        "gates": {gate["name"]: gate.get("explanation", "") for gate in ended.get("gates", ())},
+    }
+    print(json.dumps(entry), file=sys.stderr, flush=True)
+    return entry
+
+
+async def deploy_bad(load: Load, target: Path, folder: Path) -> list[dict[str, Any]]:
+    """Deploy each bad version; `held` says whether it was taken back for its own reason, and nothing else changed."""
+    source = find_weights(load_config(target).models[0].source).name  # type: ignore[arg-type]
+    ended = []
+    for name, bad in BAD.items():
+        weights = folder / name.replace(" ", "-")
+        await asyncio.to_thread(write, Path(source), weights, bad)
+        before = await load.serving()
+        content = changed(target, source={"kind": "path", "path": str(weights)})
+        entry = await asyncio.to_thread(deploy, content, folder / f"{weights.name}.yaml", name)
+        _, listed = await asyncio.to_thread(deskmesh, "list")
+        newest = listed["deployments"][0]
+        entry["held"] = (
+            entry["state"] == "DEPLOYMENT_STATE_ROLLED_BACK"
+            and any(words in entry["failure"] for words in bad.told)
+            and (newest["id"], newest["failure"]) == (entry["id"], entry["failure"])
+            and await load.serving() == before
+        )
+        ended.append(entry)
+        await asyncio.to_thread(shutil.rmtree, weights)
+    return ended
+
+
+async def measure(times: int, conversations: int, target: Path, *, bad: bool) -> dict[str, Any]:
+    """Redeploy so often under load, then what should not be deployed; what came of it."""
+    taken_back: list[dict[str, Any]] = []
     async with inference() as channel:
         load, stop = Load(channel), asyncio.Event()
         running = [asyncio.create_task(load.converse(f"conversation-{index}", stop)) for index in range(conversations)]
-        with tempfile.TemporaryDirectory() as folder:
-            for turn in range(times):
-                file = Path(folder) / f"{target.stem}-{turn}.yaml"
-                file.write_text(changed(target, turn))
-                began = time.monotonic()
-                done = await asyncio.to_thread(deploy, file)
-                ended = json.loads(done.stdout)
-                entry = {"seconds": round(time.monotonic() - began, 1), "exit": done.returncode}
-                deployments.append(entry | {"state": ended.get("state", ended), "failure": ended.get("failure", "")})
-                print(json.dumps(deployments[-1]), file=sys.stderr, flush=True)
-        # The last old version leaves under load as well.
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            deployments = [
+                await asyncio.to_thread(deploy, changed(target), folder / f"{turn}.yaml", f"redeploy {turn + 1}")
+                for turn in range(times)
+            ]
+            if bad:
+                taken_back = await deploy_bad(load, target, folder)
+        # The last version to go leaves under load as well.
         await asyncio.sleep(15)
         stop.set()
         await asyncio.gather(*running)
     return {
         "deployments": deployments,
+        "bad": taken_back,
         "calls": dict(load.counts),
         "failures": load.failures,
         "longest_turn_seconds": round(load.longest_seconds, 1),
         "replicas": len(load.replicas),
+        "good": all(one["exit"] == 0 for one in deployments)
+        and all(one["held"] for one in taken_back)
+        and not load.failures,
     }
 
 
 def main() -> int:
-    """Measure and print; 0 when nothing failed."""
+    """Measure and print; 0 when nothing failed, and nothing bad came to serve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--conversations", type=int, default=3)
+    parser.add_argument("--bad", action="store_true", help="then versions that must be taken back")
     options = parser.parse_args()
     target = StackSettings().inference_config
-    found = asyncio.run(measure(options.times, options.conversations, target))
+    found = asyncio.run(measure(options.times, options.conversations, target, bad=options.bad))
     json.dump(found, sys.stdout, indent=2)
     sys.stdout.write("\n")
-    good = all(one["exit"] == 0 for one in found["deployments"])
-    return 0 if good and not found["failures"] else 1
+    return 0 if found["good"] else 1
 
 
 if __name__ == "__main__":

@@ -41,12 +41,13 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a version of a model fares that should run."""
+    """How a version of a model fares that should run; asleep, it keeps no replica while nobody asks."""
 
     model: str
     version: str
     failed: bool
     message: str
+    asleep: bool = False
 
 
 def base_of(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -65,10 +65,11 @@ class Fleet:
         runs = (self._runs.get(version_of(model)) for model in models)
         return (*self._always, *(run.application for run in runs if run is not None))
 
-    def step(self, troubles: Mapping[str, str], reports: Sequence[Report]) -> None:
+    def step(self, troubles: Mapping[str, str], reports: Sequence[Report], running: Collection[str] = ()) -> None:
         """Start what should run and does not, end what runs and should not, and note how it fares.
 
-        `troubles` say by application why its replicas do not start.
+        `troubles` say by application why its replicas do not start; `running` are the applications that have as many
+        replicas as they should, be it none.
         """
         targets = self._board.targets()
         if targets is None:
@@ -81,16 +82,18 @@ class Fleet:
                 starts.append(Start("", "", failed=True, message=config))
             else:
                 wanted |= {version_of(model): model for model in config.models}
+        ready = {report.version for report in reports if not report.draining}
         for version, model in wanted.items():
             run = self._runs.get(version) or self._begin(version, model)
             run.unwanted_since = None
             failed = run.failed or troubles.get(run.application, "")
-            starts.append(Start(model.name, version, failed=bool(failed), message=failed))
-        ready = {report.version for report in reports if not report.draining}
+            asleep = not model.autoscaling.min_replicas and run.application in running and version not in ready
+            starts.append(Start(model.name, version, failed=bool(failed), message=failed, asleep=asleep))
+        ready |= {start.version for start in starts if start.asleep}
         stable = self._config(targets.stable)
         if isinstance(stable, TargetConfig) and {version_of(model) for model in stable.models} <= ready:
             for version in [one for one in self._runs if one not in wanted]:
-                self._leave(version, reports)
+                self._leave(version, reports, troubles)
         if starts != self._noted:
             self._noted = starts
             self._board.note(starts)
@@ -105,16 +108,24 @@ class Fleet:
             run.failed = str(error) or type(error).__name__
         return run
 
-    def _leave(self, version: str, reports: Sequence[Report]) -> None:
+    def _leave(self, version: str, reports: Sequence[Report], troubles: Mapping[str, str]) -> None:
         run, now = self._runs[version], self._clock()
         if run.unwanted_since is None:
             run.unwanted_since = now
         left = now - run.unwanted_since
-        busy = any(one.running or one.waiting for one in reports if one.version == version)
-        if left < FAREWELL_SECONDS or (busy and left < LONGEST_FAREWELL_SECONDS):
+        own = [one for one in reports if one.version == version]
+        busy = any(one.running or one.waiting for one in own)
+        # What never started owes nobody an answer; and tried again, it must not be taken for what failed before.
+        failed = not own and (run.failed or run.application in troubles)
+        if not failed and (left < FAREWELL_SECONDS or (busy and left < LONGEST_FAREWELL_SECONDS)):
             return
         logger.info("ending a version", extra={"model": run.model.name, "version": version})
-        self._serving.delete(run.application)
+        try:
+            self._serving.delete(run.application)
+        except Exception:
+            # As while the controller is started again; the next step tries it again.
+            logger.exception("a version cannot be ended yet", extra={"model": run.model.name, "version": version})
+            return
         del self._runs[version]
 
     def _config(self, text: str) -> TargetConfig | str:

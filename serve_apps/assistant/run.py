@@ -5,6 +5,7 @@ import contextlib
 import logging
 import signal
 import time
+from collections.abc import Mapping
 
 import ray
 from ray import serve
@@ -146,12 +147,24 @@ async def _watch(
         if time.monotonic() - checked >= STATUS_SECONDS:
             checked = time.monotonic()
             await asyncio.to_thread(control.save)
-            status = await asyncio.to_thread(serve.status)
-            troubles = {name: _trouble(app) for name, app in status.applications.items()}
-            await asyncio.to_thread(fleet.step, troubles, reports)
-            health.observe({name: app.status for name, app in status.applications.items()}, fleet.essential, checked)
+            applications = await asyncio.to_thread(_applications)
+            troubles = {name: said for name, app in applications.items() if (said := _trouble(app))}
+            statuses = {name: app.status for name, app in applications.items()}
+            running = {name for name, status in statuses.items() if status is ApplicationStatus.RUNNING}
+            await asyncio.to_thread(fleet.step, troubles, reports, running)
+            health.observe(statuses, fleet.essential, checked)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), TICK_SECONDS)
+
+
+def _applications() -> Mapping[str, ApplicationStatusOverview]:
+    """How Serve's applications fare; none while its controller is away, for which it is given time as they are."""
+    try:
+        applications: Mapping[str, ApplicationStatusOverview] = serve.status().applications
+    except Exception:
+        logger.warning("Serve does not say how its applications fare", exc_info=True)
+        return {}
+    return applications
 
 
 def _trouble(application: ApplicationStatusOverview) -> str:

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 
 from services.common import background
 from services.common.clock import Clock
@@ -49,6 +50,8 @@ class Conductor:
         self._limits = limits
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        # When which rollout was last seen ready, or first seen at all.
+        self._ready: tuple[str, datetime] | None = None
 
     async def __aenter__(self) -> "Conductor":
         self._task = asyncio.create_task(self._run(), name="models-conductor")
@@ -122,13 +125,23 @@ class Conductor:
         found = running.of(tried)
         # Without a name: the file itself cannot be used.
         failure = next((one.failure for one in running.found if one.failure and (one in found or not one.model)), "")
-        ready = {one.model for one in found if one.replicas} == set(tried)
+        # One that sleeps can serve; but to be measured it must be awake.
+        ready = {
+            one.model for one in found if one.replicas or (one.asleep and rollout.state is not State.SHADOW)
+        } == set(tried)
         gates: tuple[Gate, ...] = ()
         if ready and not failure and rollout.state is State.SHADOW:
             gates = await self._measure(found, running)
         elif ready and rollout.state is State.CANARY:
             gates = judge_live(sum(one.answered for one in found), sum(one.broken for one in found), self._limits)
-        return Sight(ready, failure, gates)
+        return Sight(ready, self._absent_seconds(rollout, ready), failure, gates)
+
+    def _absent_seconds(self, rollout: Rollout, ready: bool) -> float:
+        """For how long it has not been ready, as far as it was looked at."""
+        now = self._clock()
+        if ready or self._ready is None or self._ready[0] != rollout.id:
+            self._ready = (rollout.id, now)
+        return (now - self._ready[1]).total_seconds()
 
     async def _measure(self, found: Sequence[RunningVersion], running: Running) -> tuple[Gate, ...]:
         """The new versions and those that serve, side by side."""

@@ -6,7 +6,7 @@ with, a measurement passes and says so.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,16 @@ class Gate:
 class Answer:
     """A golden question as one version answered it.
 
-    `error` is empty when it did; `grounded` when it ranked the sentence first that holds the answer.
+    `error` is empty when it did; `tokens_per_second` is 0 when it wrote but one; `grounded` when it ranked the sentence
+    first that holds the answer. `likelihood` is the log probability of that sentence as its answer in a chat, by
+    character, so that tokens of any length compare; None when it cannot say.
     """
 
     error: str = ""
     first_token_seconds: float = 0.0
     tokens_per_second: float = 0.0
     grounded: bool = False
+    likelihood: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,8 @@ class Limits:
     first_token_slack_seconds: float = 1.0
     pace_factor: float = 0.5
     grounded_slack: float = 0.2
+    # Another family's template costs SmolLM2 half as much again.
+    likelihood_factor: float = 1.3
     cost_factor: float = 2.0
 
 
@@ -68,6 +73,7 @@ def judge(candidate: Measured, stable: Measured | None, limits: Limits) -> tuple
     gates.append(_first_token(good, old, limits))
     gates.append(_pace(good, old, limits))
     gates.append(_grounded(good, old, limits))
+    gates.append(_template(good, old, limits))
     gates.append(_cost(candidate, stable, limits))
     return tuple(gates)
 
@@ -90,10 +96,12 @@ def _first_token(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -
 
 
 def _pace(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -> Gate:
-    value = median(one.tokens_per_second for one in new)
-    if not old:
+    # An answer of one token has no pace.
+    paces, known = ([one.tokens_per_second for one in side if one.tokens_per_second] for side in (new, old))
+    value = median(paces) if paces else 0.0
+    if not (paces and known):
         return Gate("tokens/s", passed=True, value=value, limit=0.0, explanation=f"{value:.1f}; nothing to compare")
-    base = median(one.tokens_per_second for one in old)
+    base = median(known)
     limit = base * limits.pace_factor
     return Gate("tokens/s", value >= limit, value, limit, f"{value:.1f}, at least {limit:.1f}; now {base:.1f}")
 
@@ -105,6 +113,18 @@ def _grounded(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -> G
     base = sum(one.grounded for one in old) / len(old)
     limit = max(base - limits.grounded_slack, 0.0)
     return Gate("grounded", value >= limit, value, limit, f"{value:.0%}, at least {limit:.0%}; now {base:.0%}")
+
+
+def _template(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -> Gate:
+    """Whether it understands what it is asked through its own template: the right answer is likely then."""
+    said, known = ([one.likelihood for one in side if one.likelihood is not None] for side in (new, old))
+    if not (said and known):
+        value = mean(said) if said else 0.0
+        return Gate("template", passed=True, value=value, limit=0.0, explanation="nothing to compare")
+    value, base = mean(said), mean(known)
+    limit = base * limits.likelihood_factor
+    words = f"right answers have a log probability of {value:.3f} a character, at least {limit:.3f}; now {base:.3f}"
+    return Gate("template", value >= limit, value, limit, words)
 
 
 def _cost(new: Measured, old: Measured | None, limits: Limits) -> Gate:

@@ -129,7 +129,8 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class RunningVersion:
-    """A version of a model that runs or should; `failure` says why it cannot, if so."""
+    """A version of a model that runs or should; `failure` says why it cannot, if so. One that is `asleep` has no
+    replica because nobody asks."""
 
     model: str
     version: str
@@ -138,6 +139,7 @@ class RunningVersion:
     answered: int = 0
     broken: int = 0
     price: float = 0.0
+    asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

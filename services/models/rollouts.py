@@ -73,10 +73,11 @@ class Rollout:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What is seen of a rollout. `ready`: every new version has a replica. `failure`: why a new version cannot run.
-    `gates`: what was measured in this state, empty while nothing was."""
+    """What is seen of a rollout. `ready`: every new version has a replica; it has not been for `absent_seconds`.
+    `failure`: why a new version cannot run. `gates`: what was measured in this state, empty while nothing was."""
 
     ready: bool = False
+    absent_seconds: float = 0.0
     failure: str = ""
     gates: tuple[Gate, ...] = ()
 
@@ -128,7 +129,8 @@ def _shadow(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -
 def _canary(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
     passed = _seconds(rollout, now)
     if not sight.ready:
-        return roll_back(rollout, "it lost its replicas", now) if passed > patience.absence_seconds else rollout
+        lost = sight.absent_seconds > patience.absence_seconds
+        return roll_back(rollout, "it lost its replicas", now) if lost else rollout
     last = rollout.step == len(rollout.steps)
     if passed < (patience.last_seconds if last else patience.step_seconds) or not sight.gates:
         return rollout

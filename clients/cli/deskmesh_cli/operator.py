@@ -2,12 +2,13 @@
 
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import grpc.aio
 
 from deskmesh_cli.connection import Person, connected
+from deskmesh_client import Client
 from deskmesh_client.errors import from_rpc_error
 from laptop.settings import StackSettings
 
@@ -21,6 +22,11 @@ class Operator:
 
     channel: grpc.aio.Channel
     headers: tuple[tuple[str, str], ...]
+    client: Client
+
+    async def renewed(self) -> "Operator":
+        """The same with a token that holds on, for whoever stays. Raises DeskmeshError."""
+        return replace(self, headers=await _headers(self.client))
 
 
 @asynccontextmanager
@@ -30,8 +36,7 @@ async def operating(service: str, person: Person) -> AsyncIterator[Operator]:
     from laptop.stack import SERVICES
 
     async with connected(person) as client, _channel(service, SERVICES[service]) as channel:
-        token = await client.access_token()
-        yield Operator(channel, (("authorization", f"Bearer {token}"),))
+        yield Operator(channel, await _headers(client), client)
 
 
 @asynccontextmanager
@@ -49,6 +54,10 @@ async def answered(call: Awaitable[Answer]) -> Answer:
         return await call
     except grpc.aio.AioRpcError as error:
         raise from_rpc_error(error) from error
+
+
+async def _headers(client: Client) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {await client.access_token()}"),)
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """`ControlService`: keeps what the model registry says where every router finds it, and says what runs."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Sequence
 
@@ -10,7 +11,7 @@ from deskmesh.inference.v1 import control_service_pb2 as pb
 from deskmesh.inference.v1 import control_service_pb2_grpc
 from serve_apps.assistant import yaml_file
 from serve_apps.assistant.board import Board, Report
-from serve_apps.assistant.config import TargetConfig
+from serve_apps.assistant.config import ConfigError, TargetConfig
 from serve_apps.assistant.control import ControlBoard, RegistryState, Start, Targets
 from serve_apps.assistant.errors import ModelUnavailable
 from serve_apps.assistant.target_check import check_target
@@ -65,8 +66,9 @@ class ControlServicer(control_service_pb2_grpc.ControlServiceServicer):
         starts = await asyncio.to_thread(self._control.starts)
         stable = _config(targets.stable).models
         prices = {version_of(model): model.cost.output_per_million for model in stable}
-        if targets.candidate:
-            tried = _config(targets.candidate).models
+        # A candidate that cannot be read is among the starts, as failed.
+        with contextlib.suppress(ConfigError):
+            tried = _config(targets.candidate).models if targets.candidate else ()
             prices |= {version_of(model): model.cost.output_per_million for model in tried}
         return pb.GetTargetsResponse(
             base=targets.base,
@@ -100,6 +102,7 @@ def _running(start: Start, reports: Sequence[Report], price: float) -> pb.Runnin
         first_token_seconds=max((one.first_token_seconds for one in own), default=0.0),
         token_seconds=max((one.token_seconds for one in own), default=0.0),
         output_cost_per_million=price,
+        asleep=start.asleep and not own,
     )
 
 

@@ -75,14 +75,14 @@ class RemoteApplications:
         except grpc.aio.AioRpcError as error:
             problem = from_rpc_error(error)
             return Answer(error=f"{problem.reason}: {problem.message}"[:300])
-        return Answer("", first, pace, await self._ranks_right(model, golden, metadata))
+        grounded, likelihood = await self._judges(model, golden, metadata)
+        return Answer("", first, pace, grounded, likelihood)
 
     async def _chat(self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]) -> tuple[float, float]:
         """Seconds until the first token, and tokens a second from then on."""
-        content = f"{' '.join(golden.sentences)}\n\n{golden.question}"
         request = inference_service_pb2.ChatRequest(
             model=model,
-            messages=[chat_pb2.ChatMessage(role=chat_pb2.CHAT_ROLE_USER, content=content)],
+            messages=[_message(golden)],
             sampling=chat_pb2.Sampling(max_tokens=MAX_TOKENS),
         )
         began = first = time.monotonic()
@@ -94,19 +94,32 @@ class RemoteApplications:
         written = time.monotonic() - first
         return first - began, (tokens - 1) / written if tokens > 1 and written else 0.0
 
-    async def _ranks_right(self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]) -> bool:
-        """Whether the question is likeliest after the sentence that answers it; False for a model that cannot say."""
-        items = [
-            inference_service_pb2.ScoreItem(context=f"{sentence}\nQuestion:", target=f" {golden.question}")
-            for sentence in golden.sentences
-        ]
-        request = inference_service_pb2.ScoreRequest(model=model, items=items)
+    async def _judges(
+        self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]
+    ) -> tuple[bool, float | None]:
+        """Whether the question is likeliest after the sentence that answers it, and how likely that sentence is as the
+        answer in a chat; False and None for a model that cannot say."""
+        asked = inference_service_pb2.RenderPromptRequest(model=model, messages=[_message(golden)])
         try:
+            prompt = await self._inference.RenderPrompt(asked, timeout=self._timeout_seconds, metadata=metadata)
+            items = [
+                inference_service_pb2.ScoreItem(context=f"{sentence}\nQuestion:", target=f" {golden.question}")
+                for sentence in golden.sentences
+            ]
+            items.append(inference_service_pb2.ScoreItem(context=prompt.text, target=golden.sentences[golden.right]))
+            request = inference_service_pb2.ScoreRequest(model=model, items=items)
             scored = await self._inference.Score(request, timeout=CHAT_SECONDS, metadata=metadata)
         except grpc.aio.AioRpcError:
-            return False
-        likelihoods = [one.mean_log_probability for one in scored.scores]
-        return likelihoods.index(max(likelihoods)) == golden.right
+            return False, None
+        *sentences, answer = scored.scores
+        likelihoods = [one.mean_log_probability for one in sentences]
+        by_character = answer.mean_log_probability * answer.target_tokens / len(golden.sentences[golden.right])
+        return likelihoods.index(max(likelihoods)) == golden.right, by_character
+
+
+def _message(golden: Golden) -> chat_pb2.ChatMessage:
+    content = f"{' '.join(golden.sentences)}\n\n{golden.question}"
+    return chat_pb2.ChatMessage(role=chat_pb2.CHAT_ROLE_USER, content=content)
 
 
 def _running(one: control_service_pb2.RunningVersion) -> RunningVersion:
@@ -118,4 +131,5 @@ def _running(one: control_service_pb2.RunningVersion) -> RunningVersion:
         answered=one.answered,
         broken=one.broken,
         price=one.output_cost_per_million,
+        asleep=one.asleep,
     )

@@ -6,7 +6,7 @@ import json
 import random
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -65,11 +65,13 @@ class Site:
     # Why the next versions do not start.
     trouble: str = ""
     troubles: dict[str, str] = field(default_factory=dict)
+    running: set[str] = field(default_factory=set)
 
     def deploy(self, name: str, model: ModelConfig) -> None:
         if self.trouble:
             self.troubles[name] = self.trouble
             return
+        self.running.add(name)
         self.reports[name] = Report(
             "words",
             f"replica-of-{name}",
@@ -84,6 +86,7 @@ class Site:
         )
 
     def delete(self, name: str) -> None:
+        self.running.discard(name)
         self.reports.pop(name, None)
         self.troubles.pop(name, None)
 
@@ -155,6 +158,18 @@ class House:
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
 
+    @asynccontextmanager
+    async def restarted(self, **changes: float) -> AsyncIterator[None]:
+        """The models service ended and started anew, with some other settings until the block ends."""
+        await self.service.stop()
+        settings = self.service.settings.model_copy(update=changes)
+        assert isinstance(settings, ModelsSettings)
+        stack = self.service.stack
+        async with serving("models", settings, wire) as models:
+            await self.service.close()
+            self.service = RunningService("models", f"127.0.0.1:{models.port}", settings, stack, models.stop)
+            yield
+
     def serving_text(self) -> str:
         targets = self.control.targets()
         assert targets is not None
@@ -182,7 +197,7 @@ async def house(stack: TestStack, models_redis: str, organization_id: str) -> As
         fleet = Fleet(config, control, site)
         while True:
             reports = list(site.reports.values())
-            fleet.step(site.troubles, reports)
+            fleet.step(site.troubles, reports, site.running)
             servicer.learn(reports)
             targets = control.targets()
             assert targets is not None
@@ -214,7 +229,7 @@ async def house(stack: TestStack, models_redis: str, organization_id: str) -> As
             running = House(site, control, engine, router, service, headers)
             await running.found_running(first)
             yield running
-            await service.close()
+            await running.service.close()
         await background.end(turning)
         await router.close()
     await engine.stop()
@@ -234,6 +249,7 @@ async def test_a_good_target_goes_all_the_way_and_one_command_goes_back(house: H
         "tokens/s",
         "grounded",
         "cost",
+        "template",
         "live errors",
     }
     await house.until_served(new)
@@ -268,6 +284,40 @@ async def test_a_bad_target_goes_back_by_itself_and_touches_nothing(house: House
     assert not ended.current
     assert house.serving_text() == old
     assert await house.replica_for("c") == before
+
+
+async def test_a_restart_in_the_middle_goes_on_where_it_stopped(house: House) -> None:
+    new = text(11)
+    async with house.restarted(share_seconds=60.0):
+        begun = await house.deploy(new, steps=[20])
+        await house.until(begun.id, lambda one: one.state == CANARY)
+        async with house.restarted(share_seconds=0.05):
+            ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
+            assert (ended.state, ended.failure) == (PROMOTED, "")
+            await house.until_served(new)
+
+
+async def test_a_model_that_falls_asleep_while_it_is_tried_is_promoted_asleep(house: House) -> None:
+    new = text(13, autoscaling={"min_replicas": 0})
+    async with house.restarted(last_share_seconds=1.0):
+        begun = await house.deploy(new, steps=[20])
+        await house.until(begun.id, lambda one: one.state == CANARY)
+        del house.site.reports[f"words-{version_of(models_of(new)[0])}"]
+        ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
+        assert (ended.state, ended.failure) == (PROMOTED, "")
+        await house.until_served(new)
+
+
+async def test_what_fails_while_the_service_is_away_goes_back_when_it_returns(house: House) -> None:
+    old = house.serving_text()
+    house.site.deploy = lambda name, model: None  # type: ignore[method-assign]
+    begun = await house.deploy(text(12))
+    await house.service.stop()
+    house.site.troubles[f"words-{version_of(models_of(text(12))[0])}"] = "RuntimeError: out of memory"
+    async with house.restarted():
+        ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
+        assert (ended.state, ended.failure) == (ROLLED_BACK, "RuntimeError: out of memory")
+        await house.until_served(old)
 
 
 async def test_one_at_a_time_and_taken_back_by_hand(house: House) -> None:

@@ -24,6 +24,7 @@ def rollout(**changes: object) -> Rollout:
 SIGHTS = st.builds(
     Sight,
     ready=st.booleans(),
+    absent_seconds=st.floats(0, 10),
     failure=st.sampled_from(["", "", "", "", "it does not load"]),
     gates=st.sampled_from([(), (GOOD,), (GOOD,), (GOOD, BAD)]),
 )
@@ -72,7 +73,6 @@ def test_a_good_one_goes_all_the_way() -> None:
     [
         (State.STARTING, 101, "it was not ready within 100 s"),
         (State.SHADOW, 51, "it was not measured within 50 s"),
-        (State.CANARY, 6, "it lost its replicas"),
     ],
 )
 def test_waiting_has_an_end(state: State, seconds: int, why: str) -> None:
@@ -80,6 +80,14 @@ def test_waiting_has_an_end(state: State, seconds: int, why: str) -> None:
     assert advance(one, Sight(), NOW + timedelta(seconds=seconds - 2), PATIENCE) is one
     ended = advance(one, Sight(), NOW + timedelta(seconds=seconds), PATIENCE)
     assert (ended.state, ended.failure) == (State.ROLLED_BACK, why)
+
+
+def test_a_blink_is_no_loss_and_a_loss_is_taken_back() -> None:
+    one = rollout(state=State.CANARY)
+    late = NOW + timedelta(seconds=25)
+    assert advance(one, Sight(absent_seconds=4), late, PATIENCE) is one
+    lost = advance(one, Sight(absent_seconds=6), late, PATIENCE)
+    assert (lost.state, lost.failure) == (State.ROLLED_BACK, "it lost its replicas")
 
 
 def test_the_failed_gate_is_the_reason_and_stays_on_record() -> None:
@@ -93,8 +101,8 @@ def test_a_rollout_by_hand_says_so() -> None:
     assert roll_back(rollout(), "by hand", NOW).failure == "by hand"
 
 
-OLD = Measured([Answer("", 0.5, 10.0, grounded=True)] * 6, price=1.0)
-FINE = Answer("", 0.6, 9.0, grounded=True)
+OLD = Measured([Answer("", 0.5, 10.0, grounded=True, likelihood=-1.0)] * 6, price=1.0)
+FINE = Answer("", 0.6, 9.0, grounded=True, likelihood=-1.2)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +114,23 @@ FINE = Answer("", 0.6, 9.0, grounded=True)
         (Measured([replace(FINE, first_token_seconds=2.6)] * 6, price=1.0), {"first token"}),
         (Measured([replace(FINE, tokens_per_second=4.9)] * 6, price=1.0), {"tokens/s"}),
         (Measured([FINE] * 4 + [replace(FINE, grounded=False)] * 2, price=1.0), {"grounded"}),
+        (Measured([FINE] * 4 + [replace(FINE, tokens_per_second=0.0)] * 2, price=1.0), set()),
+        (Measured([replace(FINE, likelihood=-1.4)] * 6, price=1.0), {"template"}),
+        (Measured([replace(FINE, likelihood=None)] * 6, price=1.0), set()),
         (Measured([FINE] * 6, price=2.1), {"cost"}),
     ],
-    ids=["good", "one error", "all errors", "slow to begin", "slow", "ungrounded", "dear"],
+    ids=[
+        "good",
+        "one error",
+        "all errors",
+        "slow to begin",
+        "slow",
+        "ungrounded",
+        "two of one token",
+        "not understood",
+        "cannot say",
+        "dear",
+    ],
 )
 def test_the_gates_compare_with_what_serves(new: Measured, failed: set[str]) -> None:
     gates = judge(new, OLD, Limits())

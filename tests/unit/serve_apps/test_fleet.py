@@ -12,19 +12,24 @@ from tests.integration.serve_apps.conftest import MemoryStore
 from tests.unit.serve_apps.test_versions import Clock
 
 
-def text(queued: int) -> str:
+def text(queued: int, least: int = 1) -> str:
     model = {
         "name": "simulated-m",
         "application": "m",
         "context_length": 1000,
         "max_queued_requests": queued,
         "engine": {"kind": "simulated"},
+        "autoscaling": {"min_replicas": least},
     }
     return json.dumps({"models": [model]})
 
 
+def version(target: str) -> str:
+    return version_of(yaml_file.parse(target, TargetConfig, "t").models[0])
+
+
 OLD, NEW = text(1), text(2)
-OLD_VERSION, NEW_VERSION = (version_of(yaml_file.parse(one, TargetConfig, "t").models[0]) for one in (OLD, NEW))
+OLD_VERSION, NEW_VERSION = version(OLD), version(NEW)
 NEW_APPLICATION = f"m-{NEW_VERSION}"
 
 
@@ -34,6 +39,7 @@ class Serving:
     def __init__(self) -> None:
         self.applications = ["m"]
         self.problem = ""
+        self.away = False
 
     def deploy(self, name: str, model: ModelConfig) -> None:
         if self.problem:
@@ -41,25 +47,29 @@ class Serving:
         self.applications.append(name)
 
     def delete(self, name: str) -> None:
+        if self.away:
+            raise RuntimeError("no controller")
         self.applications.remove(name)
 
 
 class House:
     """A fleet that runs the old target."""
 
-    def __init__(self) -> None:
+    def __init__(self, old: str = OLD) -> None:
+        self.old = old
         self.board = ControlBoard(MemoryStore())
-        self.board.begin(OLD)
+        self.board.begin(old)
         self.serving, self.clock = Serving(), Clock()
-        self.fleet = Fleet(yaml_file.parse(OLD, TargetConfig, "t"), self.board, self.serving, self.clock)
-        self.reports = [report("a", OLD_VERSION)]
+        self.fleet = Fleet(yaml_file.parse(old, TargetConfig, "t"), self.board, self.serving, self.clock)
+        self.reports = [report("a", version(old))]
+        self.running: set[str] = set()
 
     def aim(self, stable: str, candidate: str = "") -> None:
         self.clock.now += 1
-        self.board.aim(Targets(base_of(OLD), stable, candidate, as_of=self.clock.now))
+        self.board.aim(Targets(base_of(self.old), stable, candidate, as_of=self.clock.now))
 
     def step(self, **troubles: str) -> None:
-        self.fleet.step(troubles, self.reports)
+        self.fleet.step(troubles, self.reports, self.running)
 
 
 def report(replica: str, version: str, running: int = 0) -> Report:
@@ -116,6 +126,61 @@ def test_a_start_that_fails_is_said_and_touches_nothing_else() -> None:
     failed = Start("simulated-m", NEW_VERSION, failed=True, message="RuntimeError: the engine did not start")
     assert house.board.starts() == [Start("simulated-m", OLD_VERSION, failed=False, message=""), failed]
     assert "m" in house.serving.applications
+
+
+def test_what_failed_is_ended_at_once_and_tried_again_is_tried_anew() -> None:
+    house = House()
+    trouble = {NEW_APPLICATION: "RuntimeError: half of the weights"}
+    house.aim(OLD, NEW)
+    house.step()
+    house.step(**trouble)
+    house.aim(OLD)
+    house.step(**trouble)
+    assert house.serving.applications == ["m"]
+    house.aim(OLD, NEW)
+    house.step()
+    assert not any(start.failed for start in house.board.starts())
+
+
+def test_what_cannot_be_ended_now_is_ended_later() -> None:
+    house = House()
+    house.aim(OLD, NEW)
+    house.step()
+    house.aim(OLD)
+    house.step()
+    house.clock.now += FAREWELL_SECONDS + 1
+    house.serving.away = True
+    house.step()
+    assert house.serving.applications == ["m", NEW_APPLICATION]
+    house.serving.away = False
+    house.step()
+    assert house.serving.applications == ["m"]
+
+
+def test_a_model_that_keeps_no_replica_gives_way_and_takes_over_asleep() -> None:
+    old, new = text(1, least=0), text(2, least=0)
+    application = f"m-{version(new)}"
+    house = House(old)
+    house.reports = []
+    house.running = {"m"}
+    house.aim(old, new)
+    house.step()
+    assert house.board.starts() == [
+        Start("simulated-m", version(old), failed=False, message="", asleep=True),
+        Start("simulated-m", version(new), failed=False, message=""),
+    ], "what has not started is not asleep"
+
+    house.reports = [report("b", version(new))]
+    house.running |= {application}
+    house.step()
+    assert not house.board.starts()[1].asleep
+    house.aim(new)
+    house.reports = []
+    house.step()
+    house.clock.now += FAREWELL_SECONDS + 1
+    house.step()
+    assert house.serving.applications == [application], "the old one does not stay for one that sleeps"
+    assert [start.asleep for start in house.board.starts()] == [True]
 
 
 def test_weights_that_are_not_there_are_said() -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import difflib
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import grpc
 import grpc.aio
 import typer
 from google.protobuf.message import Message
@@ -21,6 +23,7 @@ from deskmesh_cli.connection import Person, print_json, run
 from deskmesh_cli.console import fail, out
 from deskmesh_cli.operator import Operator, answered, inference, operating
 from deskmesh_cli.records import data, table, when, word
+from deskmesh_client import DeskmeshError
 
 app = typer.Typer(help="What the platform serves with: roll out, watch, go back.", no_args_is_help=True)
 
@@ -29,6 +32,8 @@ PAGE_SIZE = 50
 # A check asks vLLM itself, whose import takes a while.
 DEPLOY_SECONDS = 115.0
 WATCH_SECONDS = 1.0
+# How long the service may be away before who waits for a deployment gives up.
+AWAY_SECONDS = 60.0
 UNDER_WAY = (
     deployment_pb2.DEPLOYMENT_STATE_STARTING,
     deployment_pb2.DEPLOYMENT_STATE_SHADOW,
@@ -145,7 +150,7 @@ def watch(
         async with operating(SERVICE, person) as operator:
             told: dict[str, tuple[int, int]] = {}
             while True:
-                for one in reversed((await _newest(operator)).deployments):
+                for one in reversed((await _newest(await operator.renewed())).deployments):
                     if told.get(one.id) != (one.state, one.percent):
                         told[one.id] = (one.state, one.percent)
                         _show_move(one)
@@ -199,9 +204,17 @@ def _ask(
 async def _until_it_ends(
     operator: Operator, begun: deployment_pb2.Deployment, *, tell: bool
 ) -> deployment_pb2.Deployment:
-    told = None
+    told, seen = None, time.monotonic()
     while True:
-        one = await _get(operator, begun.id)
+        try:
+            one = await _get(await operator.renewed(), begun.id)
+        except DeskmeshError as error:
+            # It goes on through a restart of the service, and so does who waits for it.
+            if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() - seen > AWAY_SECONDS:
+                raise
+            await asyncio.sleep(WATCH_SECONDS)
+            continue
+        seen = time.monotonic()
         if tell and told != (one.state, one.percent):
             told = (one.state, one.percent)
             _show_move(one)

@@ -1,0 +1,193 @@
+"""The conductor ended at any moment: the next one goes on from the record, and the routers hear of where it ended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.models.conductor import Conductor
+from services.models.gates import Answer, Limits
+from services.models.golden import Golden
+from services.models.ports import Check, Running, RunningVersion
+from services.models.rollouts import Patience, Rollout, State
+
+PATIENCE = Patience(start_seconds=100, shadow_seconds=50, step_seconds=3, last_seconds=3, absence_seconds=5)
+BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+class Records:
+    """Rollouts as the database has them, and a transaction over them."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Rollout] = {}
+        self._changed: dict[str, Rollout] = {}
+        self.rollouts = self
+
+    async def __aenter__(self) -> "Records":
+        self._changed = dict(self.kept)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, one: object, trace: TracebackType | None) -> None:
+        self._changed = {}
+
+    async def commit(self) -> None:
+        self.kept = self._changed
+
+    async def add(self, rollout: Rollout) -> None:
+        self._changed[rollout.id] = rollout
+
+    async def save(self, rollout: Rollout) -> bool:
+        if self._changed[rollout.id].version != rollout.version:
+            return False
+        self._changed[rollout.id] = replace(rollout, version=rollout.version + 1)
+        return True
+
+    async def under_way(self) -> Rollout | None:
+        return next((one for one in self._changed.values() if one.is_under_way), None)
+
+    async def promoted(self, base: str, limit: int) -> list[Rollout]:
+        found = [one for one in self._changed.values() if one.base == base and one.state is State.PROMOTED]
+        return sorted(found, key=lambda one: one.updated_at, reverse=True)[:limit]
+
+
+@dataclass
+class Site:
+    """What runs: the old version, and the new one as soon as it is aimed at. `kill` names the call that ends the
+    conductor's process, once."""
+
+    stable: str = "old"
+    candidate: str = ""
+    percent: int = 0
+    new: RunningVersion = field(default_factory=lambda: RunningVersion("m", "new", replicas=["b"]))
+    grounded: bool = True
+    kill: str = ""
+
+    def _called(self, name: str) -> None:
+        if self.kill == name:
+            self.kill = ""
+            raise Killed
+
+    async def check(self, file: str, text: str) -> Check:
+        raise AssertionError((file, text))
+
+    async def running(self) -> Running:
+        self._called("running")
+        found = [RunningVersion("m", self.stable, replicas=["a"])]
+        return Running("base", self.stable, {"m": self.stable}, [*found, self.new] if self.candidate else found)
+
+    async def aim(self, base: str, stable: str, candidate: Rollout | None, as_of: datetime) -> None:
+        assert (base, as_of >= BEGAN) == ("base", True)
+        self._called("aim")
+        self.stable = stable
+        self.candidate = candidate.text if candidate is not None else ""
+        self.percent = candidate.percent if candidate is not None else 0
+        self._called("aimed")
+
+    async def ask(self, model: str, replica: str, golden: Golden) -> Answer:
+        assert (model, len(golden.sentences)) == ("m", 3)
+        self._called("ask")
+        return Answer("", 0.1, 10.0, grounded=self.grounded or replica == "a", likelihood=-1.0)
+
+
+class House:
+    """A rollout that has begun, and conductors one after the other."""
+
+    def __init__(self) -> None:
+        self.records, self.site, self.now = Records(), Site(), BEGAN
+        old = Rollout("dep_0", "dev", "base", "old.yaml", "old", "usr", "", BEGAN, BEGAN, state=State.PROMOTED)
+        new = Rollout("dep_1", "dev", "base", "new.yaml", "new", "usr", "", BEGAN, BEGAN, versions={"m": "new"})
+        self.records.kept = {one.id: one for one in (old, new)}
+        self.conductor = self._started()
+
+    @property
+    def rollout(self) -> Rollout:
+        return self.records.kept["dep_1"]
+
+    async def look(self, kill: str = "") -> None:
+        """A second later, a look; with `kill` the process ends at that call, if it comes to it, and another starts."""
+        self.now += timedelta(seconds=1)
+        self.site.kill = kill
+        try:
+            await self.conductor.step()
+        except Killed:
+            self.conductor = self._started()
+        self.site.kill = ""
+
+    async def until_tried(self) -> None:
+        """Look until it serves its first share."""
+        while self.rollout.state is not State.CANARY:
+            await self.look()
+
+    def _started(self) -> Conductor:
+        work: Callable[[], Any] = lambda: self.records  # noqa: E731 - with its type
+        return Conductor(
+            work,
+            self.site,
+            lambda: self.now,
+            environment="dev",
+            seconds=1,
+            idle_seconds=1,
+            patience=PATIENCE,
+            limits=Limits(),
+        )
+
+
+DEATHS = st.lists(st.sampled_from(["", "", "running", "ask", "aim", "aimed"]), max_size=25)
+
+
+@given(DEATHS, st.booleans())
+async def test_whenever_it_dies_nothing_stays_half(deaths: list[str], good: bool) -> None:
+    house = House()
+    house.site.grounded = good
+    for kill in deaths:
+        await house.look(kill)
+        assert house.site.stable == "old" or house.rollout.state is State.PROMOTED
+        assert good or not house.site.percent, "nobody was served by what was never measured"
+    for _ in range(15):
+        await house.look()
+    assert house.rollout.state is (State.PROMOTED if good else State.ROLLED_BACK)
+    assert (house.site.stable, house.site.candidate) == ("new" if good else "old", "")
+
+
+async def test_replicas_lost_while_it_was_away_are_lost_but_a_blink_is_not() -> None:
+    house = House()
+    await house.until_tried()
+    there = house.site.new
+    house.site.new = replace(there, replicas=())
+    await house.look("aim")
+    for _ in range(4):
+        await house.look()
+    assert house.rollout.state is State.CANARY
+    house.site.new = there
+    await house.look()
+    assert house.rollout.is_under_way
+    house.site.new = replace(there, replicas=())
+    for _ in range(7):
+        await house.look()
+    assert (house.rollout.state, house.rollout.failure) == (State.ROLLED_BACK, "it lost its replicas")
+    assert (house.site.stable, house.site.candidate) == ("old", "")
+
+
+async def test_one_that_falls_asleep_while_it_is_tried_is_not_lost() -> None:
+    house = House()
+    await house.until_tried()
+    house.site.new = replace(house.site.new, replicas=(), asleep=True)
+    for _ in range(15):
+        await house.look()
+    assert house.rollout.state is State.PROMOTED
+
+
+async def test_one_that_sleeps_cannot_be_measured() -> None:
+    house = House()
+    house.site.new = replace(house.site.new, replicas=(), asleep=True)
+    for _ in range(55):
+        await house.look()
+    assert (house.rollout.state, house.rollout.failure) == (State.ROLLED_BACK, "it was not measured within 50 s")
