@@ -3,6 +3,7 @@
 The messages are those of the contract; what goes wrong is the call's own failure.
 """
 
+import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -76,13 +77,29 @@ class RoutedModels:
         self._router = router_service_pb2_grpc.RouterServiceStub(channel)
         self._inference = inference_service_pb2_grpc.InferenceServiceStub(channel)
 
-    async def route(
-        self, request: router_service_pb2.RouteRequest, lease: str = ""
-    ) -> router_service_pb2.RouteResponse:
-        """Where to send a request; requests with the same `lease` ask once as long as the router allows."""
-        if leased := self.leased(lease):
-            return leased
-        return self.keep(lease, await self._router.Route(request, timeout=ROUTE_SECONDS))
+    async def route(self, request: router_service_pb2.RouteRequest) -> router_service_pb2.RouteResponse:
+        """Where to send a request now."""
+        return await self._router.Route(request, timeout=ROUTE_SECONDS)
+
+    async def queue(self, request: router_service_pb2.RouteRequest) -> router_service_pb2.RouteResponse:
+        """Where to send a request once there is room for it; `request.within` is how long it may wait.
+
+        Raises TimeoutError when the router does not say at once how things stand.
+        """
+        # The router itself refuses what is late.
+        seconds = request.within.ToMilliseconds() / 1000 + ROUTE_SECONDS
+        call = self._router.RouteQueued(router_service_pb2.RouteQueuedRequest(route=request), timeout=seconds)
+        frames = aiter(call)
+        try:
+            async with asyncio.timeout(ROUTE_SECONDS):
+                frame = await anext(frames)
+            while not frame.HasField("routed"):
+                frame = await anext(frames)
+        except StopAsyncIteration:
+            raise TimeoutError from None
+        finally:
+            call.cancel()
+        return frame.routed
 
     def leased(self, lease: str) -> router_service_pb2.RouteResponse | None:
         """The router's last answer for this lease, while it holds."""

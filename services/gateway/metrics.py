@@ -49,3 +49,13 @@ class GatewayMetrics(Collector):
         for (path, status), count in self._api.calls.items():
             calls.add_metric([path, str(status)], count)
         yield calls
+        yield CounterMetricFamily(
+            "deskmesh_openai_queued_calls",
+            "Calls of the OpenAI-compatible API that waited for a model to have room.",
+            value=self._api.completions.queued,
+        )
+        yield CounterMetricFamily(
+            "deskmesh_openai_queued_seconds",
+            "Seconds that these calls waited.",
+            value=self._api.completions.queued_seconds,
+        )

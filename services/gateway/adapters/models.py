@@ -54,11 +54,38 @@ class ModelsClient:
         self._names: tuple[float, Sequence[str]] = (float("-inf"), ())
         self._embedder: tuple[float, tuple[str, int]] = (float("-inf"), ("", 0))
 
-    async def place(self, request: ChatCompletionRequest, organization_id: str) -> Place:
-        wanted = mapping.route_request(request, organization_id)
+    async def place(self, request: ChatCompletionRequest, organization_id: str, within_seconds: float) -> Place:
+        wanted = mapping.route_request(request, organization_id, within_seconds)
+        lease = mapping.lease(wanted)
+        if leased := self._models.leased(lease):
+            return Place(leased.model.name, leased.replica)
+        try:
+            route = await self._queued(wanted)
+        except ModelNotFound:
+            # Perhaps it seemed too long. The model counts what it gets itself, and says so if it is.
+            wanted.prompt_tokens, wanted.completion_tokens = 0, 1
+            route = await self._queued(wanted)
+        self._models.keep(lease, route)
+        return mapping.place(route)
+
+    async def another(self, place: Place, request: ChatCompletionRequest, organization_id: str) -> Place | None:
+        if not place.replica:
+            return None
+        wanted = mapping.route_request(request, organization_id, within_seconds=0)
+        wanted.model = place.model
+        wanted.avoid_replicas.append(place.replica)
+        try:
+            with _translated():
+                return mapping.place(await self._models.route(wanted))
+        except DomainError:
+            return None
+
+    async def _queued(self, wanted: router_service_pb2.RouteRequest) -> router_service_pb2.RouteResponse:
         with _translated():
-            route = await self._models.route(wanted, mapping.lease(wanted))
-        return Place(route.model.name, route.replica)
+            try:
+                return await self._models.queue(wanted)
+            except TimeoutError:
+                raise DependencyUnavailable(retry_after_seconds=RETRY_AFTER_SECONDS) from None
 
     async def write(
         self, place: Place, request: ChatCompletionRequest, choice: int

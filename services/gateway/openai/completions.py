@@ -2,20 +2,22 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
 from services.common.context import Caller
+from services.common.errors import Unavailable
 from services.common.spending import Meter, Usage
 from services.gateway.openai.domain import End, Line, Piece, Place
+from services.gateway.openai.errors import ModelOverloaded
 from services.gateway.openai.ports import Models
 from services.gateway.openai.requests import ChatCompletionRequest
 from services.gateway.openai.spending import Spending
 
 OPERATION = "chat"
-# An estimate until the model says itself: what breaks an answer off must not make it free.
-CHARACTERS_A_TOKEN = 4
+# So long a call waits for a model to have room, unless its caller waits less.
+QUEUE_SECONDS = 60.0
 # How far a choice may run ahead of what the client takes.
 AHEAD = 16
 
@@ -34,45 +36,82 @@ class Completions:
     def __init__(self, models: Models, spending: Spending) -> None:
         self._models = models
         self._spending = spending
+        # Calls that waited for room until they got it, and how long, in all.
+        self.queued = 0
+        self.queued_seconds = 0.0
 
-    async def answer(self, caller: Caller, request: ChatCompletionRequest) -> AsyncGenerator[Part, None]:
+    async def answer(
+        self,
+        caller: Caller,
+        request: ChatCompletionRequest,
+        patience_seconds: float,
+        placed: Callable[[Place], None],
+    ) -> AsyncGenerator[Part, None]:
         """The frames of all answers. Closing it stops the model; what was used until then is settled.
 
-        Raises ModelNotFound, ModelOverloaded, ModelUnavailable, PromptTooLong, BudgetExceeded and InvalidInput, the
-        latter two also in the middle.
+        It waits at most `patience_seconds` for room; then `placed` is told where. Raises ModelNotFound, ModelOverloaded,
+        ModelUnavailable, PromptTooLong, BudgetExceeded and InvalidInput, the latter two also in the middle.
         """
         held = self._spending.hold(caller, request.model, OPERATION)
         used: _Used | None = None
         try:
-            place = await self._models.place(request, caller.organization_id)
+            organization_id = caller.organization_id
+            place = await self._models.place(request, organization_id, min(patience_seconds, QUEUE_SECONDS))
+            self._note(place)
+            placed(place)
             meter = await held.granted()
             used = _Used(request, place, meter)
-            async with aclosing(self._parts(place, request)) as parts:
+            async with aclosing(self._parts(place, request, organization_id)) as parts:
                 async for part in parts:
                     await used.count(part)
                     yield part
         finally:
             held.end(used.lines() if used is not None else ())
 
-    async def _parts(self, place: Place, request: ChatCompletionRequest) -> AsyncGenerator[Part, None]:
+    def _note(self, place: Place) -> None:
+        if place.queued_at:
+            self.queued += 1
+            self.queued_seconds += place.waited_seconds
+
+    async def _parts(
+        self, place: Place, request: ChatCompletionRequest, organization_id: str
+    ) -> AsyncGenerator[Part, None]:
         choices = request.n or 1
         if choices > 1:
-            written = [self._models.write(place, request, choice) for choice in range(choices)]
+            written = [self._written(place, request, choice, organization_id) for choice in range(choices)]
             async with aclosing(_merged(written)) as merged:
                 async for part in merged:
                     yield part
             return
-        async with aclosing(self._models.write(place, request, 0)) as frames:
+        async with aclosing(self._written(place, request, 0, organization_id)) as frames:
             async for frame in frames:
                 yield Part(0, frame)
+
+    async def _written(
+        self, place: Place, request: ChatCompletionRequest, choice: int, organization_id: str
+    ) -> AsyncGenerator[Piece | End, None]:
+        """One answer, by another replica where the first does not begin."""
+        begun = False
+        try:
+            async with aclosing(self._models.write(place, request, choice)) as frames:
+                async for frame in frames:
+                    begun = True
+                    yield frame
+        except (ModelOverloaded, Unavailable):
+            other = None if begun else await self._models.another(place, request, organization_id)
+            if other is None:
+                raise
+            async with aclosing(self._models.write(other, request, choice)) as frames:
+                async for frame in frames:
+                    yield frame
 
 
 class _Used:
     """What the answers to a request used up to now."""
 
     def __init__(self, request: ChatCompletionRequest, place: Place, meter: Meter) -> None:
-        characters = sum(len(message.content or "") for message in request.messages)
-        self._read = Usage(prompt_tokens=characters // CHARACTERS_A_TOKEN)
+        # What breaks an answer off must not make it free.
+        self._read = Usage(prompt_tokens=request.estimated_prompt_tokens)
         self._model = place.model
         self._meter = meter
         self._began = time.monotonic()

@@ -52,10 +52,12 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the requests of one call go."""
+    """Where the requests of one call go; how long it waited for room, and the place it began at, 0 when it did not."""
 
     model: str
     replica: str
+    waited_seconds: float = 0.0
+    queued_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import json
 
 from deskmesh.inference.v1 import chat_pb2, embedding_service_pb2, inference_service_pb2, router_service_pb2
 from services.common.spending import Usage
-from services.gateway.openai.domain import Call, Embedded, End, FinishReason, Piece, Token
+from services.gateway.openai.domain import Call, Embedded, End, FinishReason, Piece, Place, Token
 from services.gateway.openai.requests import ChatCompletionRequest, Message, NamedTool, ResponseFormat, Tool
 
 # OpenAI's own default; that of the contract is to be greedy.
@@ -26,15 +26,26 @@ _REASONS = {
 }
 
 
-def route_request(request: ChatCompletionRequest, organization_id: str) -> router_service_pb2.RouteRequest:
+def route_request(
+    request: ChatCompletionRequest, organization_id: str, within_seconds: float
+) -> router_service_pb2.RouteRequest:
     """What the router is asked."""
-    return router_service_pb2.RouteRequest(
+    wanted = router_service_pb2.RouteRequest(
         model=request.model,
         capabilities=_capabilities(request),
         affinity_key=affinity_key(request, organization_id),
+        prompt_tokens=request.estimated_prompt_tokens,
         completion_tokens=_max_tokens(request) or 0,
         tenant=organization_id,
     )
+    wanted.within.FromMilliseconds(max(round(within_seconds * 1000), 1))
+    return wanted
+
+
+def place(route: router_service_pb2.RouteResponse) -> Place:
+    """Where the router sends a request."""
+    waited = route.routing.waited.ToMilliseconds() / 1000
+    return Place(route.model.name, route.replica, waited, route.routing.place)
 
 
 def lease(request: router_service_pb2.RouteRequest) -> str:

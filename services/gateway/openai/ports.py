@@ -11,8 +11,14 @@ from services.gateway.openai.requests import ChatCompletionRequest
 class Models(Protocol):
     """The inference application; calls act for the person in the calling context."""
 
-    async def place(self, request: ChatCompletionRequest, organization_id: str) -> Place:
-        """Choose the replica. Raises ModelNotFound, ModelOverloaded, ModelUnavailable."""
+    async def place(self, request: ChatCompletionRequest, organization_id: str, within_seconds: float) -> Place:
+        """Choose the replica; wait for so long until one has room.
+
+        Raises ModelNotFound, ModelOverloaded, ModelUnavailable.
+        """
+
+    async def another(self, place: Place, request: ChatCompletionRequest, organization_id: str) -> Place | None:
+        """Another replica with room now, in place of one that failed; None when there is none."""
 
     def write(self, place: Place, request: ChatCompletionRequest, choice: int) -> AsyncGenerator[Piece | End, None]:
         """An answer: pieces, of which the first says that the model has begun, then the end. Closing it stops it.

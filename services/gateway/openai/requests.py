@@ -17,6 +17,8 @@ MOST_DEPTH = 32
 MOST_TOKENS = 4096
 MOST_TEXTS = 256
 MOST_TEXT_BYTES = 32 * 1024
+# An estimate until the model says itself.
+CHARACTERS_A_TOKEN = 4
 
 
 def _refuse(kind: str, message: str, param: str = "") -> PydanticCustomError:
@@ -236,6 +238,14 @@ class ChatCompletionRequest(Body):
     function_call: None = None
     reasoning_effort: None = None
     verbosity: None = None
+    moderation: None = None
+    prompt_cache_options: None = None
+    prompt_cache_retention: None = None
+
+    @property
+    def estimated_prompt_tokens(self) -> int:
+        """About how many tokens the messages have."""
+        return sum(len(message.content or "") for message in self.messages) // CHARACTERS_A_TOKEN
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -1,9 +1,10 @@
 """The API's paths as HTTP handlers. Envoy has checked the token and counted the call; both are checked here again."""
 
 import logging
+import math
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from services.common.spending import Usage
 from services.common.tracing import TRACEPARENT, Unsampled, current_ids, enter_unsampled, well_formed
 from services.gateway.openai import answers
 from services.gateway.openai.completions import Completions
-from services.gateway.openai.domain import Embedded, Line
+from services.gateway.openai.domain import Embedded, Line, Place
 from services.gateway.openai.errors import BadParameter, ModelNotFound, Told, UnknownUrl, refusal_of, tell
 from services.gateway.openai.identity import Doorkeeper, Visitor
 from services.gateway.openai.ports import Models
@@ -32,6 +33,11 @@ MOST_BODY_BYTES = 2 * 1024 * 1024
 REQUEST_ID = "x-request-id"
 PROCESSING = "openai-processing-ms"
 AUTHORIZATION = "authorization"
+# How long OpenAI's own clients wait for an answer, in seconds, as they say themselves.
+CLIENT_TIMEOUT = "x-stainless-read-timeout"
+# What a call waited for room, in milliseconds, and the place in the queue at which it began to.
+QUEUED = "x-deskmesh-queued-ms"
+QUEUED_AT = "x-deskmesh-queued-at"
 EMBEDDING = "embedding"
 
 BodyT = TypeVar("BodyT", ChatCompletionRequest, EmbeddingRequest)
@@ -45,7 +51,7 @@ class OpenAiApi:
         self._doorkeeper = doorkeeper
         self._models = models
         self._spending = spending
-        self._completions = Completions(models, spending)
+        self.completions = Completions(models, spending)
         # Models have no birthday of their own.
         self._since = int(time.time())
         self.calls: Counter[tuple[str, int]] = Counter()
@@ -100,11 +106,13 @@ class OpenAiApi:
         if wanted.stream:
             return await self._stream(request, visitor, wanted)
         whole = answers.WholeAnswer(wanted, int(time.time()))
-        async with aclosing(self._completions.answer(visitor.caller, wanted)) as parts:
+        queued: dict[str, str] = {}
+        answer = self.completions.answer(visitor.caller, wanted, _patience(request), _teller(queued))
+        async with aclosing(answer) as parts:
             async for part in parts:
                 visitor.check()
                 whole.add(part)
-        return _json(whole.document())
+        return _json(whole.document(), queued)
 
     async def _stream(
         self, request: web.Request, visitor: Visitor, wanted: ChatCompletionRequest
@@ -118,12 +126,15 @@ class OpenAiApi:
                 REQUEST_ID: _request_id(request),
             }
         )
-        async with aclosing(self._completions.answer(visitor.caller, wanted)) as parts:
+        queued: dict[str, str] = {}
+        answer = self.completions.answer(visitor.caller, wanted, _patience(request), _teller(queued))
+        async with aclosing(answer) as parts:
             try:
                 async for part in parts:
                     visitor.check()
                     if not response.prepared:
                         # From here on the status is said, and failures are events.
+                        response.headers.update(queued)
                         response.headers[PROCESSING] = f"{(time.perf_counter() - began) * 1000:.0f}"
                         await response.prepare(request)
                     if events := chunks.of(part):
@@ -196,8 +207,28 @@ def _checked(kind: type[BodyT], body: bytes) -> BodyT:
         raise refusal_of(error) from None
 
 
-def _json(document: object) -> web.Response:
-    return web.Response(body=answers.encode(document), content_type="application/json")
+def _json(document: object, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=answers.encode(document), content_type="application/json", headers=headers)
+
+
+def _patience(request: web.Request) -> float:
+    """How long the caller waits, in seconds, as far as it says so."""
+    try:
+        seconds = float(request.headers[CLIENT_TIMEOUT])
+    except (KeyError, ValueError):
+        return math.inf
+    return seconds if seconds > 0 else math.inf
+
+
+def _teller(headers: dict[str, str]) -> Callable[[Place], None]:
+    """Notes in headers how long a call waited, if it did."""
+
+    def tell_place(place: Place) -> None:
+        if place.queued_at:
+            headers[QUEUED] = f"{place.waited_seconds * 1000:.0f}"
+            headers[QUEUED_AT] = str(place.queued_at)
+
+    return tell_place
 
 
 def _refusal(told: Told) -> web.Response:

@@ -1,6 +1,5 @@
 """Models and embedder of the inference application."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -14,10 +13,9 @@ from deskmesh.inference.v1 import (
     embedding_service_pb2_grpc,
     inference_service_pb2,
     router_service_pb2,
-    router_service_pb2_grpc,
 )
 from services.common.errors import DomainError, Exhausted, Unavailable
-from services.common.inference import ROUTE_SECONDS, RoutedModels
+from services.common.inference import RoutedModels
 from services.orchestrator.adapters.prefixes import prefix_blocks
 from services.orchestrator.adapters.racing import whichever_begins_first
 from services.orchestrator.adapters.remote import translated
@@ -59,7 +57,6 @@ class ModelsClient:
 
     def __init__(self, channel: grpc.aio.Channel) -> None:
         self._models = RoutedModels(channel)
-        self._router = router_service_pb2_grpc.RouterServiceStub(channel)
 
     async def route(self, need: Need) -> Route:
         # Where a prompt's beginning is cached may be elsewhere than where the conversation was.
@@ -78,26 +75,15 @@ class ModelsClient:
                 answered.escalation.least_mean_log_probability if answered.HasField("escalation") else None
             ),
             hedge_after_seconds=answered.hedge_after.ToMilliseconds() / 1000,
+            priority=need.priority,
         )
 
     async def _ask(self, need: Need) -> router_service_pb2.RouteResponse:
-        if not need.may_wait:
-            return await self._router.Route(_route_request(need), timeout=ROUTE_SECONDS)
-        request = router_service_pb2.RouteQueuedRequest(route=_route_request(need))
-        # The router itself refuses what is late.
-        call = self._router.RouteQueued(request, timeout=(need.within_seconds or 0.0) + ROUTE_SECONDS)
-        frames = aiter(call)
+        request = _route_request(need)
         try:
-            # It says at once how things stand, or is not well.
-            async with asyncio.timeout(ROUTE_SECONDS):
-                frame = await anext(frames)
-            while not frame.HasField("routed"):
-                frame = await anext(frames)
-        except (TimeoutError, StopAsyncIteration):
+            return await (self._models.queue(request) if need.may_wait else self._models.route(request))
+        except TimeoutError:
             raise DependencyUnavailable from None
-        finally:
-            call.cancel()
-        return frame.routed
 
     async def score(self, route: Route, pairs: Sequence[tuple[str, str]]) -> Likelihoods:
         scores: list[float] = []
@@ -109,6 +95,7 @@ class ModelsClient:
                     inference_service_pb2.ScoreItem(context=context, target=target)
                     for context, target in pairs[start : start + PAIRS_A_CALL]
                 ],
+                priority=route.priority,
             )
             with translated():
                 answered = await self._models.score(request, route.replica, timeout_seconds=SCORE_SECONDS)
@@ -147,11 +134,12 @@ class ModelsClient:
         request = router_service_pb2.RouteRequest(
             model=route.model,
             avoid_replicas=[route.replica],
+            priority=route.priority,
             hedge_of=route.replica if hedge else "",
         )
         try:
             with translated():
-                answered = await self._router.Route(request, timeout=ROUTE_SECONDS)
+                answered = await self._models.route(request)
         except DomainError:
             return None
         return replace(route, model=answered.model.name, replica=answered.replica)
@@ -166,6 +154,7 @@ class ModelsClient:
             sampling=chat_pb2.Sampling(max_tokens=prompt.maximum_tokens),
             constraint=chat_pb2.Constraint(json_schema=prompt.schema) if prompt.schema else None,
             log_probabilities=None if route.escalate_below is None else 0,
+            priority=route.priority,
         )
         with translated():
             async with aclosing(self._models.chat(request, route.replica, timeout_seconds=WRITE_SECONDS)) as responses:
@@ -188,6 +177,7 @@ def _route_request(need: Need) -> router_service_pb2.RouteRequest:
         completion_tokens=need.completion_tokens,
         max_cost=need.maximum_cost,
         escalate_from=need.escalate_from,
+        priority=need.priority,
     )
     if need.ability is not None:
         request.capabilities.append(_ABILITIES[need.ability])

@@ -1,7 +1,7 @@
 """Models for the gateway: the servicer as replicas run it, over an engine that writes what a test tells it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -14,12 +14,14 @@ from deskmesh.inference.v1 import (
 )
 from serve_apps.assistant.engines.base import Delta, Finished, FinishReason, Prompt, TokenLogProbability, Usage
 from serve_apps.assistant.engines.simulated import SimulatedEngine
-from serve_apps.assistant.errors import ModelNotFound
+from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded
 from serve_apps.assistant.servicer import InferenceServicer
 from services.common.server import Platform, ServicerRegistration
 
 MODEL = "simulated-scripted"
 EMBEDDER = "double-embedder"
+REPLICA = "first:1"
+ANOTHER_REPLICA = "second:2"
 VECTOR = (0.6, -0.8)
 
 
@@ -55,6 +57,12 @@ class RouterDouble(router_service_pb2_grpc.RouterServiceServicer, embedding_serv
 
     def __init__(self) -> None:
         self.routed: list[router_service_pb2.RouteRequest] = []
+        # Cleared, whoever asks waits at place 3.
+        self.room = asyncio.Event()
+        self.room.set()
+        self.waiting, self.left = asyncio.Event(), asyncio.Event()
+        # Set, whoever waits is refused so.
+        self.refusal: ModelOverloaded | None = None
 
     @property
     def _profile(self) -> router_service_pb2.ModelProfile:
@@ -64,7 +72,29 @@ class RouterDouble(router_service_pb2_grpc.RouterServiceServicer, embedding_serv
         self.routed.append(request)
         if request.model != MODEL:
             raise ModelNotFound(f"No model named {request.model}.", resource_name=request.model)
-        return router_service_pb2.RouteResponse(model=self._profile)
+        if request.prompt_tokens + max(request.completion_tokens, 1) > 2048:
+            raise ModelNotFound("No model can do what is asked; in the way: context.", resource_name=request.model)
+        replica = ANOTHER_REPLICA if REPLICA in request.avoid_replicas else REPLICA
+        return router_service_pb2.RouteResponse(model=self._profile, replica=replica)
+
+    async def RouteQueued(
+        self, request: router_service_pb2.RouteQueuedRequest, context: Any
+    ) -> AsyncIterator[router_service_pb2.RouteQueuedResponse]:
+        if self.refusal is not None:
+            raise self.refusal
+        place = 0 if self.room.is_set() else 3
+        if place:
+            yield router_service_pb2.RouteQueuedResponse(waiting=router_service_pb2.Waiting(place=place, waiting=5))
+            self.waiting.set()
+            try:
+                await self.room.wait()
+            finally:
+                self.left.set()
+        routed = await self.Route(request.route, context)
+        if place:
+            routed.routing.place = place
+            routed.routing.waited.FromMilliseconds(250)
+        yield router_service_pb2.RouteQueuedResponse(routed=routed)
 
     async def ListModels(self, request: Any, context: Any) -> router_service_pb2.ListModelsResponse:
         return router_service_pb2.ListModelsResponse(models=[router_service_pb2.ModelStatus(profile=self._profile)])

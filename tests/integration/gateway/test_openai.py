@@ -14,12 +14,13 @@ import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
 
 from deskmesh.auth.v1 import api_key_service_pb2 as keys
+from deskmesh.auth.v1 import auth_service_pb2 as auth
 from deskmesh.usage.v1 import budget_pb2, budget_service_pb2, usage_service_pb2
 from serve_apps.assistant.engines.base import Prompt, Role
-from serve_apps.assistant.errors import PromptTooLong
+from serve_apps.assistant.errors import ModelOverloaded, PromptTooLong
 from services.common.ids import new_id
 from tests.integration.gateway.conftest import Door
-from tests.integration.gateway.models import EMBEDDER, MODEL, VECTOR
+from tests.integration.gateway.models import EMBEDDER, MODEL, REPLICA, VECTOR, RouterDouble
 from tests.integration.mesh.envoys import eventually
 
 ASKED: list[Any] = [{"role": "user", "content": "Hello?"}]
@@ -206,6 +207,75 @@ async def test_models_are_listed_and_embed(program: Program) -> None:
         assert found.data[1].embedding == pytest.approx(VECTOR)
         assert found.usage.prompt_tokens == 3
     assert {line.step for line in await program.settled(3)} == {"embedding"}
+
+
+async def test_a_call_waits_for_room_with_what_the_router_orders_by(program: Program) -> None:
+    router = program.door.inference.router
+    router.room.clear()
+    router.waiting.clear()
+    calling = program.client.chat.completions.with_raw_response.create(
+        model=MODEL, messages=[{"role": "user", "content": "word " * 40}], max_tokens=20, timeout=30
+    )
+    raw, _ = await asyncio.gather(calling, _room_once_it_waits(router))
+    assert (raw.headers["x-deskmesh-queued-at"], raw.headers["x-deskmesh-queued-ms"]) == ("3", "250")
+    asked = router.routed[-1]
+    assert (asked.prompt_tokens, asked.completion_tokens, asked.within.ToSeconds()) == (50, 20, 30)
+    assert asked.tenant == (await program.door.owner.auth.WhoAmI(auth.WhoAmIRequest())).principal.organization.id
+    # Nobody waits longer than a minute, however patient.
+    await program.client.chat.completions.create(model=MODEL, messages=ASKED, timeout=3_000)
+    assert router.routed[-1].within.ToSeconds() == 60
+
+
+async def _room_once_it_waits(router: RouterDouble) -> None:
+    await asyncio.wait_for(router.waiting.wait(), 5)
+    router.room.set()
+
+
+async def test_who_leaves_the_queue_is_not_charged(program: Program) -> None:
+    router = program.door.inference.router
+    router.room.clear()
+    router.waiting.clear()
+    router.left.clear()
+    calling = asyncio.create_task(program.client.chat.completions.create(model=MODEL, messages=ASKED))
+    await asyncio.wait_for(router.waiting.wait(), 5)
+    asked = len(router.routed)
+    calling.cancel()
+    await asyncio.gather(calling, return_exceptions=True)
+    await asyncio.wait_for(router.left.wait(), 5)
+    router.room.set()
+    answer = await program.client.chat.completions.create(model=MODEL, messages=ASKED)
+    assert answer.usage
+    assert len(await program.settled(1)) == 1
+    assert len(router.routed) == asked + 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_is_shed_is_told_when_to_come_again(
+    program: Program, monkeypatch: pytest.MonkeyPatch, *, stream: bool
+) -> None:
+    monkeypatch.setattr(program.door.inference.router, "refusal", ModelOverloaded(retry_after_seconds=7.0))
+    with pytest.raises(openai.InternalServerError) as caught:
+        await program.client.chat.completions.create(model=MODEL, messages=ASKED, stream=stream)
+    assert (caught.value.status_code, caught.value.code, caught.value.type) == (503, "model_overloaded", "server_error")
+    assert caught.value.response.headers["retry-after"] == "7"
+    assert await program.lines() == []
+
+
+async def test_a_replica_that_does_not_begin_is_replaced_by_another(program: Program) -> None:
+    router, refused = program.door.inference.router, 0
+
+    def full_once(_prompt: Prompt) -> list[str]:
+        nonlocal refused
+        refused += 1
+        if refused == 1:
+            raise ModelOverloaded(retry_after_seconds=1.0)
+        return ["Hello"]
+
+    program.door.inference.engine.say = full_once
+    answer = await program.client.chat.completions.create(model=MODEL, messages=ASKED)
+    assert answer.choices[0].message.content == "Hello"
+    assert list(router.routed[-1].avoid_replicas) == [REPLICA]
+    assert len(await program.settled(1)) == 1
 
 
 @pytest.mark.parametrize(

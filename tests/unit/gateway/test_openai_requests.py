@@ -101,9 +101,9 @@ def test_the_choice_of_tools() -> None:
     assert named.tool_choice == chat_pb2.TOOL_CHOICE_REQUIRED
     chat, structured = router_service_pb2.CAPABILITY_CHAT, router_service_pb2.CAPABILITY_STRUCTURED_OUTPUT
     for choice, more in (("auto", router_service_pb2.CAPABILITY_TOOLS), ("required", structured)):
-        route = mapping.route_request(parsed(tools=tools, tool_choice=choice), "org")
+        route = mapping.route_request(parsed(tools=tools, tool_choice=choice), "org", 1)
         assert list(route.capabilities) == [chat, more]
-    assert list(mapping.route_request(parsed(), "org").capabilities) == [chat]
+    assert list(mapping.route_request(parsed(), "org", 1).capabilities) == [chat]
 
 
 def test_what_belongs_together_stays_together_within_its_organization() -> None:
