@@ -49,7 +49,7 @@ class Completions:
     ) -> AsyncGenerator[Part, None]:
         """The frames of all answers. Closing it stops the model; what was used until then is settled.
 
-        It waits at most `patience_seconds` for room; then `placed` is told where. Raises ModelNotFound, ModelOverloaded,
+        It waits at most `patience_seconds` for room; `placed` is told which. Raises ModelNotFound, ModelOverloaded,
         ModelUnavailable, PromptTooLong, BudgetExceeded and InvalidInput, the latter two also in the middle.
         """
         held = self._spending.hold(caller, request.model, OPERATION)
