@@ -45,7 +45,8 @@ class FairQueue:
     def add(self, entry: Entry) -> Entry | None:
         """Have it wait; the one that must go because there is no place left, if any: it may be the new one.
 
-        That is whoever would be served last: the least urgent of the tenant that takes most.
+        That is whoever would be served last: the least urgent of the tenant that takes most. What says by a priority
+        above 0 that it can wait goes before that, whoever's it is.
         """
         entry.number = next(self._numbers)
         bisect.insort(self._waiting.setdefault(entry.tenant, []), entry, key=_urgency)
@@ -53,8 +54,9 @@ class FairQueue:
         order = self.order()
         if len(order) <= self._most:
             return None
-        self.remove(order[-1])
-        return order[-1]
+        shed = next((one for one in reversed(order) if one.priority > 0), order[-1])
+        self.remove(shed)
+        return shed
 
     def remove(self, entry: Entry) -> None:
         """It waits no longer; one that does not wait is no error."""

@@ -59,7 +59,8 @@ ReplicaPolicy = Annotated[SessionAffinity | PrefixAffinity | PowerOfTwo | LeastL
 class QueueConfig(Part):
     """Requests that wait in the router for room, in an order of its own; in a replica's queue they could only stand."""
 
-    # Most that wait in one router. When one more comes, the least urgent of the tenant that takes most is refused.
+    # Most that wait in one router. When one more comes, the least urgent of the tenant that takes most is refused;
+    # before that, whatever has a priority above 0.
     max_waiting: int = Field(default=256, ge=0, le=4096)
     # A replica is sent none of them while it has this share of its capacity, so that what it holds is soon done.
     load_share: float = Field(default=0.5, gt=0, le=1)

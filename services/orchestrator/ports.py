@@ -285,6 +285,9 @@ class Tickets(Protocol):
     ) -> OpenedTicket:
         """Open a ticket; the same request_id opens it once."""
 
+    async def due(self, conversation_id: str) -> datetime | None:
+        """When the first of the conversation's unsolved tickets is due, if any is. Raises DependencyUnavailable."""
+
 
 class Knowledge(Protocol):
     """The help centre."""
@@ -314,6 +317,8 @@ class Route:
     escalate_below: float | None = None
     # Seconds without a word after which a second replica may be asked; 0 for none.
     hedge_after_seconds: float = 0.0
+    # In the engine's queue lower goes first.
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -374,6 +379,8 @@ class Need:
     escalate_from: str = ""
     # Rather than be refused, it waits for room until its time is over.
     may_wait: bool = False
+    # Lower is served first, in the router's queue and in the engine's.
+    priority: int = 0
 
 
 class Models(Protocol):

@@ -1,14 +1,23 @@
 """Tickets of the tickets service."""
 
+from datetime import UTC, datetime
+
 import grpc.aio
 
 from deskmesh.tickets.v1 import ticket_pb2, ticket_service_pb2, ticket_service_pb2_grpc
 from services.orchestrator.adapters.remote import translated
+from services.orchestrator.errors import DependencyUnavailable
 from services.orchestrator.ports import OpenedTicket
 
 CALL_SECONDS = 5.0
 SUBJECT_LENGTH = 200
 DESCRIPTION_BYTES = 32 * 1024
+_UNSOLVED = (
+    ticket_pb2.TICKET_STATUS_NEW,
+    ticket_pb2.TICKET_STATUS_OPEN,
+    ticket_pb2.TICKET_STATUS_PENDING,
+    ticket_pb2.TICKET_STATUS_ON_HOLD,
+)
 
 
 class TicketsClient:
@@ -30,3 +39,17 @@ class TicketsClient:
         with translated():
             ticket = (await self._stub.CreateTicket(request, timeout=CALL_SECONDS)).ticket
         return OpenedTicket(ticket.id, ticket.number, ticket.subject)
+
+    async def due(self, conversation_id: str) -> datetime | None:
+        request = ticket_service_pb2.ListTicketsRequest(
+            conversation_id=conversation_id,
+            statuses=_UNSOLVED,
+            order=ticket_service_pb2.TICKET_ORDER_DUE_ASC,
+            page_size=1,
+        )
+        try:
+            found = (await self._stub.ListTickets(request, timeout=CALL_SECONDS)).tickets
+        except grpc.aio.AioRpcError as error:
+            # Whatever it is, such as a key that may not read tickets: a turn goes on without knowing.
+            raise DependencyUnavailable from error
+        return found[0].due_at.ToDatetime(UTC) if found and found[0].HasField("due_at") else None

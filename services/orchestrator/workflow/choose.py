@@ -11,7 +11,7 @@ from services.orchestrator.workflow.services import Services
 CHARACTERS_A_TOKEN = 4
 
 
-async def choose_ranker(turn: Turn, question: str, services: Services, record: Recorder) -> Route | None:
+async def choose_ranker(turn: Turn, question: str, priority: int, services: Services, record: Recorder) -> Route | None:
     """The model that says which sentences answer; None when there is none, so that the turn does without.
 
     Raises ModelOverloaded.
@@ -25,12 +25,13 @@ async def choose_ranker(turn: Turn, question: str, services: Services, record: R
         within_seconds=min(SCORE_SECONDS, services.turn_seconds - record.seconds),
         maximum_cost=services.maximum_cost,
         may_wait=True,
+        priority=priority,
     )
     return await _choose("route", need, services, record)
 
 
 async def choose_writer(
-    turn: Turn, prompt: Prompt, services: Services, record: Recorder, *, above: str = ""
+    turn: Turn, prompt: Prompt, priority: int, services: Services, record: Recorder, *, above: str = ""
 ) -> Route | None:
     """The model that words the answer freely, where the prompt's beginning is cached if possible.
 
@@ -48,6 +49,7 @@ async def choose_writer(
         maximum_cost=services.maximum_cost,
         escalate_from=above,
         may_wait=True,
+        priority=priority,
     )
     try:
         return await _choose("route_wording", need, services, record)

@@ -23,6 +23,7 @@ from services.orchestrator.workflow.record import Recorder
 from services.orchestrator.workflow.services import Services
 from services.orchestrator.workflow.spending import TurnSpending
 from services.orchestrator.workflow.tell import Teller, citation_of
+from services.orchestrator.workflow.urgency import USUAL, load_priority
 from services.orchestrator.workflow.word import prompt_for, quote, write
 
 # A turn is taken up again once.
@@ -120,6 +121,7 @@ class _Try:
         self._record = record
         self._teller = teller
         self._spending = spending
+        self._priority = USUAL
         self.model = ""
         self.pieces: list[Piece] = []
         # True when the pieces went out while they were written.
@@ -132,14 +134,17 @@ class _Try:
         self._spending.begin()
         reading = asyncio.ensure_future(read(turn.text, services, self._intents, record))
         passages = asyncio.ensure_future(retrieve(turn.text, services, record))
+        priority = asyncio.ensure_future(load_priority(turn, services, record))
         try:
             background = await load_background(turn, services, self._work_for, record)
             proposal, word = _word_on(turn, background.proposal)
             if proposal is not None:
                 return decline(proposal) if not word else await carry_out(turn, proposal, services, record)
-            return await self._decide(background, await reading, passages)
+            understood = await reading
+            self._priority = await priority
+            return await self._decide(background, understood, passages)
         finally:
-            await abandon(reading, passages)
+            await abandon(reading, passages, priority)
 
     async def _decide(
         self, background: Background, reading: Reading, found: "asyncio.Future[list[Passage]]"
@@ -167,7 +172,7 @@ class _Try:
         return clarify(passages) if action is Action.CLARIFY else await self._answer(reading, background, passages)
 
     async def _answer(self, reading: Reading, background: Background, passages: list[Passage]) -> Outcome:
-        route = await choose_ranker(self._turn, reading.question, self._services, self._record)
+        route = await choose_ranker(self._turn, reading.question, self._priority, self._services, self._record)
         if route is not None and not await self._may_spend(route.model):
             return offer(self._turn, background, texts.OFFER_BUDGET)
         candidates = await rank_sentences(reading, passages, route, self._services, self._record)
@@ -235,7 +240,9 @@ class _Try:
 
     async def _better(self, prompt: Prompt, route: Route) -> Route | None:
         """The next model of the cascade, if the budgets let it."""
-        writer = await choose_writer(self._turn, prompt, self._services, self._record, above=route.model)
+        writer = await choose_writer(
+            self._turn, prompt, self._priority, self._services, self._record, above=route.model
+        )
         if writer is None or not await self._may_spend(writer.model):
             return None
         self.model = writer.model
@@ -243,7 +250,7 @@ class _Try:
 
     async def _writer(self, prompt: Prompt, ranker: Route | None) -> Route | None:
         """The model that may word the answer, if there is one and the budgets let it."""
-        writer = await choose_writer(self._turn, prompt, self._services, self._record)
+        writer = await choose_writer(self._turn, prompt, self._priority, self._services, self._record)
         if writer is None or (ranker is not None and ranker.model == writer.model):
             return writer
         return writer if await self._may_spend(writer.model) else None

@@ -233,8 +233,20 @@ class TicketsDouble(ticket_service_pb2_grpc.TicketServiceServicer):
                 requester_id=caller().user_id,
                 conversation_id=request.conversation_id,
                 kind=request.kind,
+                status=ticket_pb2.TICKET_STATUS_NEW,
             )
         return ticket_service_pb2.CreateTicketResponse(ticket=self.tickets[request.request_id])
+
+    async def ListTickets(self, request: Any, context: Any) -> Any:
+        await self.faults.meet("ListTickets")
+        assert request.order == ticket_service_pb2.TICKET_ORDER_DUE_ASC
+        found = [
+            ticket
+            for ticket in self.tickets.values()
+            if ticket.conversation_id == request.conversation_id and ticket.status in request.statuses
+        ]
+        found.sort(key=lambda ticket: ticket.due_at.ToNanoseconds() if ticket.HasField("due_at") else 2**63)
+        return ticket_service_pb2.ListTicketsResponse(tickets=found[: request.page_size])
 
 
 class KnowledgeDouble(search_service_pb2_grpc.SearchServiceServicer):
@@ -288,6 +300,8 @@ class InferenceDouble(
         # By model, what it writes and how likely its tokens are, where that differs.
         self.writes_of: dict[str, tuple[list[str], float]] = {}
         self.headers: list[dict[str, str]] = []
+        # Of every call of a model.
+        self.priorities: list[int] = []
         self.prompts: list[str] = []
 
     async def Embed(self, request: Any, context: Any) -> Any:
@@ -323,6 +337,7 @@ class InferenceDouble(
 
     async def Score(self, request: Any, context: Any) -> Any:
         self.headers.append({key: str(value) for key, value in context.invocation_metadata()})
+        self.priorities.append(request.priority)
         await self.faults.meet("Score")
         scores = []
         for item in request.items:
@@ -343,6 +358,7 @@ class InferenceDouble(
         headers = {key: str(value) for key, value in context.invocation_metadata()}
         await self.at_replica[headers.get("x-deskmesh-replica", "")].meet("Chat")
         self.prompts.append(request.messages[-1].content)
+        self.priorities.append(request.priority)
         yield inference_service_pb2.ChatResponse(started=inference_service_pb2.ChatStarted(model=request.model))
         writes, likelihood = self.writes_of.get(request.model, (self.writes, -0.1))
         for text in writes:

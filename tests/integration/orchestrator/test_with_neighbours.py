@@ -19,7 +19,7 @@ from services.sessions.app import wire as wire_sessions
 from services.sessions.settings import SessionsSettings
 from services.tickets.app import wire as wire_tickets
 from services.tickets.settings import TicketsSettings
-from tests.integration.orchestrator.doubles import Doubles
+from tests.integration.orchestrator.doubles import Doubles, InferenceDouble
 from tests.support.server import TestStack
 
 # Nobody listens there; only assigning tickets asks for agents.
@@ -29,7 +29,10 @@ NOWHERE = "127.0.0.1:9"
 class Neighbourhood:
     """A customer of real sessions, tickets and orchestrator services."""
 
-    def __init__(self, sessions: Any, tickets: Any, orchestrator: Any, organization_id: str) -> None:
+    def __init__(
+        self, sessions: Any, tickets: Any, orchestrator: Any, inference: InferenceDouble, organization_id: str
+    ) -> None:
+        self.inference = inference
         self.person = orchestrator.person(organization_id, new_id("usr"), "customer")
         self.sessions = conversation_service_pb2_grpc.ConversationServiceStub(sessions.channel("edge"))
         self.tickets = ticket_service_pb2_grpc.TicketServiceStub(tickets.channel("edge"))
@@ -74,7 +77,14 @@ async def neighbourhood(stack: TestStack, doubles: Doubles, organization_id: str
         knowledge = await serve("knowledge", ServiceSettings, doubles.wire_knowledge)
         sessions = await serve("sessions", SessionsSettings, wire_sessions, inference_address=inference.address)
         tickets = await serve(
-            "tickets", TicketsSettings, wire_tickets, sessions_address=sessions.address, auth_address=NOWHERE
+            "tickets",
+            TicketsSettings,
+            wire_tickets,
+            sessions_address=sessions.address,
+            auth_address=NOWHERE,
+            due_hours_normal=0.5,
+            # It must not close what other tests solved by a clock of their own.
+            close_solved_days=36_500,
         )
         usage = await serve("usage", ServiceSettings, doubles.wire_usage)
         orchestrator = await serve(
@@ -87,7 +97,7 @@ async def neighbourhood(stack: TestStack, doubles: Doubles, organization_id: str
             inference_address=inference.address,
             usage_address=usage.address,
         )
-        yield Neighbourhood(sessions, tickets, orchestrator, organization_id)
+        yield Neighbourhood(sessions, tickets, orchestrator, doubles.inference, organization_id)
 
 
 async def test_a_whole_conversation(neighbourhood: Neighbourhood) -> None:
@@ -104,6 +114,14 @@ async def test_a_whole_conversation(neighbourhood: Neighbourhood) -> None:
     assert ticket.conversation_id == conversation_id
     assert "What does standard delivery cost?" in ticket.description
     assert list((await neighbourhood.conversation(conversation_id)).ticket_ids) == [ticket.id]
+
+    # The ticket is due within the hour.
+    before = len(neighbourhood.inference.priorities)
+    urgent = await neighbourhood.run(conversation_id, "How long can items be returned?")
+    (step,) = [step for step in urgent.steps if step.name == "urgency"]
+    assert (step.details["priority"], step.error_reason) == ("-2", "")
+    assert neighbourhood.inference.routed[-1].priority == -2
+    assert set(neighbourhood.inference.priorities[before:]) == {-2}
 
     handed = await neighbourhood.run(conversation_id, "I want to talk to a human")
     assert handed.decision == turn_pb2.DECISION_HANDOFF

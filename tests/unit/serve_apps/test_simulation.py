@@ -15,7 +15,9 @@ from serve_apps.assistant.routing_config import (
     RouterConfig,
     SessionAffinity,
 )
-from serve_apps.assistant.simulation import hedging
+from serve_apps.assistant.simulation import cascade, hedging
+from serve_apps.assistant.simulation.cascade import Questions
+from serve_apps.assistant.simulation.charts import Chart, by_rate
 from serve_apps.assistant.simulation.hedging import Stalls
 from serve_apps.assistant.simulation.queueing import LOUD, WITHIN, Flood
 from serve_apps.assistant.simulation.queueing import Simulation as Queueing
@@ -157,3 +159,57 @@ def test_knowing_every_load_spreads_it_better() -> None:
     stale, exact = run(SMALL, TWO), run(replace(SMALL, exact=True), TWO)
     assert exact.served == stale.served
     assert exact.imbalance < stale.imbalance
+
+
+ACCELERATORS = 40
+
+
+def asked(large_share: float, rate: float = ACCELERATORS * 1.0) -> cascade.Outcome:
+    return cascade.Simulation(ACCELERATORS, large_share, Questions(rate=rate, seconds=5.0)).run()
+
+
+def test_a_cascade_answers_nearly_as_well_as_the_large_model_for_less() -> None:
+    small, both, large = asked(0.0), asked(0.6), asked(1.0)
+    assert small.good + 0.1 < both.good < large.good + 0.01
+    assert both.bad < small.bad
+    assert small.cost < both.cost < 0.5 * large.cost
+    assert small.escalated == large.escalated == 0.0
+    assert 0.1 < both.escalated < 0.5
+
+
+def test_a_cascade_bears_a_load_that_the_large_model_does_not() -> None:
+    both, large = asked(0.6, ACCELERATORS * 1.5), asked(1.0, ACCELERATORS * 1.5)
+    assert both.first_sentence_p99 < 0.7 * large.first_sentence_p99
+
+
+def test_equal_seeds_give_equal_cascades() -> None:
+    assert asked(0.6) == asked(0.6)
+
+
+@settings(deadline=None, max_examples=10)
+@given(st.integers(1, 12), st.floats(0, 1), st.floats(1, 120), st.integers(0, 9))
+def test_every_question_comes_to_something(accelerators: int, large_share: float, rate: float, seed: int) -> None:
+    outcome = cascade.Simulation(accelerators, large_share, Questions(rate=rate, seconds=2.0), seed).run()
+    if outcome.came:
+        assert outcome.good + outcome.bad + outcome.quoted + outcome.refused == pytest.approx(1.0, abs=1e-3)
+
+
+def test_a_chart_names_its_lines_and_draws_them() -> None:
+    chart = Chart("Waits", ("load", (0.5, 1.0)), "seconds", {"one": (1.0, 2000.0), "other": (0.25, 3.0)})
+    assert chart.text() == (
+        "Lines, in the order in which they are drawn: one (1, 2000); other (0.25, 3).\n\n"
+        "```mermaid\n"
+        "xychart-beta\n"
+        '    title "Waits"\n'
+        '    x-axis "load" [0.5, 1]\n'
+        '    y-axis "seconds" 0 --> 2100\n'
+        "    line [1, 2000]\n"
+        "    line [0.25, 3]\n"
+        "```\n"
+    )
+
+
+def test_charts_are_of_what_was_simulated() -> None:
+    for chart in by_rate(8, 1.0):
+        assert [len(line) for line in chart.lines.values()] == [len(chart.x[1])] * 3
+        assert all(value >= 0 for line in chart.lines.values() for value in line)
