@@ -91,6 +91,11 @@ def seconds(turns: Sequence[Turn]) -> list[float]:
     return sorted(turn.first_token.ToTimedelta().total_seconds() for turn in turns)
 
 
+def sentences(turn: Turn) -> int:
+    """How many sentences of the help centre an answer has."""
+    return sum(int(step.details["sentences"]) for step in turn.steps if step.name == "word")
+
+
 async def measure(demo: DemoSignIns, home: Path, edge_port: int, elsewhere: Sequence[str]) -> Result:
     """Ask everything, one question at a time."""
     customer = next(user for user in demo.users if user.role == "customer")
@@ -121,7 +126,7 @@ async def measure(demo: DemoSignIns, home: Path, edge_port: int, elsewhere: Sequ
             "not_right": [f"{one.identifier} {decision(one.turn)}" for one in asked if not one.right],
             "first_text_seconds": {"median": statistics.median(first), "p95": first[int(0.95 * len(first))]},
             "prompt_tokens_median": statistics.median(one.turn.usage.prompt_tokens for one in asked),
-            "sentences_mean": statistics.mean(one.turn.answer.count(" [") for one in asked),
+            "sentences_mean": statistics.mean(sentences(one.turn) for one in asked),
             "decisions": dict(sorted(confusion.items())),
             "decisions_misjudged": misjudged,
             "out_of_scope_asked": len(elsewhere),

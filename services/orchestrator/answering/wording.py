@@ -1,4 +1,4 @@
-"""Puts an answer together from sentences of the passages, with a marker behind each for the passage it stands in."""
+"""Puts an answer together from sentences, with one marker behind those in a row that rest on one passage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A part with its marker, as it goes out; `first` is true when its passage was not cited before."""
+    """A part as it goes out; `first` is true when its passage was not cited before."""
 
     text: str
     number: int
@@ -47,10 +47,11 @@ def quotation(candidates: Sequence[Candidate], clear_lead: float = CLEAR_LEAD) -
 
 
 class Markers:
-    """Numbers the passages of an answer in the order in which they are cited."""
+    """Numbers the passages of an answer in the order in which they are cited; sentences in a row share their marker."""
 
     def __init__(self) -> None:
         self._passages: list[Passage] = []
+        self._latest: Piece | None = None
 
     @property
     def passages(self) -> tuple[Passage, ...]:
@@ -58,10 +59,18 @@ class Markers:
         return tuple(self._passages)
 
     def mark(self, part: Part) -> Piece:
-        """The part as it goes out, a space in front of all but the answer's first."""
+        """The part as it goes out: behind the marker of those before it when these rest on another passage."""
         first = part.passage.id not in {passage.id for passage in self._passages}
-        before = " " if self._passages else ""
         if first:
             self._passages.append(part.passage)
         number = 1 + next(n for n, passage in enumerate(self._passages) if passage.id == part.passage.id)
-        return Piece(f"{before}{part.text} [{number}]", number, part.passage, first)
+        latest, text = self._latest, part.text
+        if latest is not None:
+            text = f" {text}" if latest.number == number else f" [{latest.number}] {text}"
+        self._latest = Piece(text, number, part.passage, first)
+        return self._latest
+
+    def end(self) -> Piece | None:
+        """The marker of the last parts; None when there are none."""
+        latest = self._latest
+        return latest and Piece(f" [{latest.number}]", latest.number, latest.passage, first=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from statistics import fmean
 from typing import Protocol
 
@@ -36,8 +37,11 @@ async def quote(candidates: Sequence[Candidate], markers: Markers, record: Recor
         notes.details["wording"] = "quoted"
         notes.details["sentences"] = str(len(parts))
         notes.versions.update({f"passage {n}": _version(part.passage) for n, part in enumerate(parts, start=1)})
-    for part in parts:
-        yield markers.mark(part)
+    pieces = [markers.mark(part) for part in parts]
+    if end := markers.end():
+        pieces[-1] = replace(pieces[-1], text=pieces[-1].text + end.text)
+    for piece in pieces:
+        yield piece
 
 
 def prompt_for(question: str, candidates: Sequence[Candidate]) -> Prompt:
@@ -79,6 +83,8 @@ async def write(
     if not spending.cut_off and failed:
         for part in quotation(candidates):
             yield markers.mark(part)
+    if end := markers.end():
+        yield end
 
 
 def _may_escalate(route: Route, spending: TurnSpending) -> bool:

@@ -30,8 +30,8 @@ async def test_grounded_sentences_go_out_as_they_are_written(desk: Desk) -> None
         " of charge.",
     ]
     turn = await desk.ask(QUESTION)
-    assert turn.answer == "Standard delivery costs £3.95. [1] Orders worth £60 travel free of charge. [1]"
-    assert desk.kinds(turn.id).count("answer_delta") == 2
+    assert turn.answer == "Standard delivery costs £3.95. Orders worth £60 travel free of charge. [1]"
+    assert desk.kinds(turn.id).count("answer_delta") == 3
     assert turn.usage.completion_tokens == 4
     assert len(turn.citations) == 1
     assert QUESTION in desk.doubles.inference.prompts[0]

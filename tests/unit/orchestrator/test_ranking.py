@@ -150,14 +150,18 @@ def test_what_is_not_verbatim_is_left_out() -> None:
     assert quotation([candidate]) == []
 
 
-def test_markers_number_passages_in_the_order_of_citation() -> None:
+def test_markers_number_passages_and_stand_behind_the_last_sentence_of_each() -> None:
     markers = Markers()
+    assert markers.end() is None
     parts = [*quotation(ranked(), clear_lead=9.0), *quotation(ranked(0.1, 0.9), clear_lead=0.0)]
     pieces = [markers.mark(part) for part in parts]
     assert [piece.number for piece in pieces] == [1, 1, 2]
     assert [piece.first for piece in pieces] == [True, False, True]
-    assert "".join(piece.text for piece in pieces).startswith(
-        "Standard delivery takes 3 days. [1] Standard delivery costs £3.95. [1] "
+    assert "".join(piece.text for piece in pieces) == (
+        "Standard delivery takes 3 days. Standard delivery costs £3.95. [1] Items can be returned within 45 days."
     )
+    end = markers.end()
+    assert end is not None
+    assert (end.text, end.number, end.first) == (" [2]", 2, False)
     cited: tuple[Passage, ...] = markers.passages
     assert [one.id for one in cited] == ["psg_1", "psg_2"]
