@@ -49,6 +49,10 @@ class Load:
         self.replicas: Counter[str] = Counter()
         self.longest_seconds = 0.0
 
+    def __str__(self) -> str:
+        """How it stands."""
+        return f"{dict(self.counts)}, {len(self.failures)} failed, {len(self.replicas)} replicas"
+
     async def converse(self, key: str, stop: asyncio.Event) -> None:
         """One conversation, turn after turn."""
         while not stop.is_set():
@@ -120,7 +124,7 @@ def deploy(content: str, file: Path, reason: str) -> dict[str, Any]:
         "failure": ended.get("failure", ""),
         "gates": {gate["name"]: gate.get("explanation", "") for gate in ended.get("gates", ())},
     }
-    print(json.dumps(entry), file=sys.stderr, flush=True)
+    print(json.dumps(entry, ensure_ascii=False), file=sys.stderr, flush=True)
     return entry
 
 
@@ -143,22 +147,26 @@ async def deploy_bad(load: Load, target: Path, folder: Path) -> list[dict[str, A
             and await load.serving() == before
         )
         ended.append(entry)
+        print(f"held: {entry['held']}; {load}", file=sys.stderr, flush=True)
         await asyncio.to_thread(shutil.rmtree, weights)
     return ended
 
 
-async def measure(times: int, conversations: int, target: Path, *, bad: bool) -> dict[str, Any]:
-    """Redeploy so often under load, then what should not be deployed; what came of it."""
+async def measure(times: int, minutes: float, conversations: int, target: Path, *, bad: bool) -> dict[str, Any]:
+    """Redeploy so often under load, or as long, then what should not be deployed; what came of it."""
+    deployments: list[dict[str, Any]] = []
     taken_back: list[dict[str, Any]] = []
     async with inference() as channel:
         load, stop = Load(channel), asyncio.Event()
         running = [asyncio.create_task(load.converse(f"conversation-{index}", stop)) for index in range(conversations)]
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            deployments = [
-                await asyncio.to_thread(deploy, changed(target), folder / f"{turn}.yaml", f"redeploy {turn + 1}")
-                for turn in range(times)
-            ]
+            end = time.monotonic() + minutes * 60
+            while len(deployments) < times and time.monotonic() < end:
+                turn = f"redeploy {len(deployments) + 1}"
+                file = folder / f"{len(deployments)}.yaml"
+                deployments.append(await asyncio.to_thread(deploy, changed(target), file, turn))
+                print(load, file=sys.stderr, flush=True)
             if bad:
                 taken_back = await deploy_bad(load, target, folder)
         # The last version to go leaves under load as well.
@@ -182,11 +190,12 @@ def main() -> int:
     """Measure and print; 0 when nothing failed, and nothing bad came to serve."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--minutes", type=float, default=60, help="after which no further redeploy begins")
     parser.add_argument("--conversations", type=int, default=3)
     parser.add_argument("--bad", action="store_true", help="then versions that must be taken back")
     options = parser.parse_args()
     target = StackSettings().inference_config
-    found = asyncio.run(measure(options.times, options.conversations, target, bad=options.bad))
+    found = asyncio.run(measure(options.times, options.minutes, options.conversations, target, bad=options.bad))
     json.dump(found, sys.stdout, indent=2)
     sys.stdout.write("\n")
     return 0 if found["good"] else 1

@@ -32,12 +32,6 @@ def _wrong_template(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(turn)
 
 
-def _lost_question(folder: Path) -> None:
-    """It knows every mark, and renders nothing of what is asked."""
-    template = folder / "chat_template.jinja"
-    template.write_text(template.read_text().replace("message['content']", "''"))
-
-
 def _slow(folder: Path) -> None:
     """Layers that compute and add nothing: the same answers, in several times the time."""
     import torch
@@ -80,7 +74,6 @@ def _crashing(folder: Path) -> None:
 
 BAD: Mapping[str, BadVersion] = {
     "wrong template": BadVersion(_wrong_template, ("template:",)),
-    "template without the question": BadVersion(_lost_question, ("template:",)),
     "slow": BadVersion(_slow, ("tokens/s:", "first token:")),
     "ungrounded": BadVersion(_ungrounded, ("grounded:",)),
     "crashing at start": BadVersion(_crashing, ("Error",)),
