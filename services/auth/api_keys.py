@@ -16,7 +16,7 @@ MAXIMUM_SERVICE_ACCOUNTS = 100
 MAXIMUM_LIVE_KEYS = 200
 DEFAULT_LIFETIME = timedelta(days=90)
 # A key that leaked must not outlive its revocation by keys it made.
-NEVER_IN_SCOPE = ("keys.", "service_accounts.")
+NEVER_IN_SCOPE = ("keys.", "service_accounts.", "identity_providers.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from deskmesh.auth.v1 import (
     audit_service_pb2_grpc,
     auth_service_pb2_grpc,
     consent_service_pb2_grpc,
+    identity_provider_service_pb2_grpc,
     invitation_service_pb2_grpc,
     membership_service_pb2_grpc,
     mfa_service_pb2_grpc,
@@ -26,7 +27,10 @@ from services.auth.adapters.envelope import AesEnvelope
 from services.auth.adapters.limits import ValkeyAllowances
 from services.auth.adapters.oauth_grammar import AuthlibGrammar
 from services.auth.adapters.oauth_http import OAuthHttp, listen
-from services.auth.adapters.oauth_tokens import JwtIdTokens, JwtReader
+from services.auth.adapters.oauth_telemetry import OAuthTelemetry
+from services.auth.adapters.oauth_tokens import JwtIdTokens, JwtNarrowTokens, JwtReader
+from services.auth.adapters.openid import OpenIdProviders
+from services.auth.adapters.outside import Outside
 from services.auth.adapters.passwords import ArgonPasswords
 from services.auth.adapters.retention import purges
 from services.auth.adapters.revocations import ValkeyAnnouncer, answer
@@ -34,12 +38,13 @@ from services.auth.adapters.roles import permission_catalogue
 from services.auth.adapters.signing import JwtAccessTokens, KeyRing, Sealer
 from services.auth.adapters.sql import SqlWorkFactory
 from services.auth.adapters.webauthn import PyWebauthn
-from services.auth.oauth import AUTHORIZATION_CODE, COMMAND_LINE, REFRESH_TOKEN, Client
+from services.auth.oauth import AUTHORIZATION_CODE, COMMAND_LINE, REFRESH_TOKEN, TOKEN_EXCHANGE, Client
 from services.auth.servicer import AuthServicer, OrganizationServicer
 from services.auth.servicers.accounts import AccountServicer, SigningKeyServicer
 from services.auth.servicers.api_keys import ApiKeyServicer
 from services.auth.servicers.audit import AuditServicer
 from services.auth.servicers.consents import ConsentServicer
+from services.auth.servicers.identity_providers import IdentityProviderServicer
 from services.auth.servicers.mfa import MfaServicer
 from services.auth.servicers.origin import WithOrigin
 from services.auth.servicers.passkeys import PasskeyServicer
@@ -50,6 +55,8 @@ from services.auth.usecases.accounts import Accounts
 from services.auth.usecases.api_keys import Keys, ServiceAccounts
 from services.auth.usecases.audit import Audit
 from services.auth.usecases.consents import Consents
+from services.auth.usecases.exchange import Exchanges
+from services.auth.usecases.identity_providers import IdentityProviders
 from services.auth.usecases.invitations import Invitations
 from services.auth.usecases.mailroom import MailRoom
 from services.auth.usecases.members import Members
@@ -57,7 +64,9 @@ from services.auth.usecases.mfa import Codes, Mfa
 from services.auth.usecases.opening import Openings
 from services.auth.usecases.passkeys import PasskeyUses
 from services.auth.usecases.places import Places
+from services.auth.usecases.programs import Programs
 from services.auth.usecases.provider import Provider
+from services.auth.usecases.provider_sign_in import ProviderSignIns
 from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
 from services.auth.usecases.signing_keys import SigningKeys
@@ -73,7 +82,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     """Build the servicers, load the signing keys and publish the public ones on the ops server."""
     settings = platform.settings
     await stack.enter_async_context(platform.janitor(*purges(settings)))
-    sealer = Sealer(settings.secrets_folder / KEY_FILE)
+    stored = settings.stored_encryption_key
+    sealer = Sealer(stored) if stored else Sealer.of_file(settings.secrets_folder / KEY_FILE)
     ring = await stack.enter_async_context(
         KeyRing(platform.sessionmaker, sealer, platform.clock, key_days=settings.signing_key_days)
     )
@@ -151,19 +161,30 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     grammar = AuthlibGrammar(issuer, programs)
     pepper = sealer.derive("user-codes")
     consents = Consents(work, grammar, programs, allowances, platform.clock, issuer=issuer, pepper=pepper)
+    outside = Outside(ca_file=settings.identity_provider_ca_file, private=settings.identity_provider_private_addresses)
+    external = OpenIdProviders(outside)
+    provider_secrets = AesEnvelope(sealer.derive("identity-provider-secrets"))
+    identity_providers = IdentityProviders(work, external, provider_secrets, announcer, platform.clock)
+    provider_sign_ins = ProviderSignIns(
+        work, external, provider_secrets, passwords, openings, allowances, platform.clock, public_url=issuer
+    )
     if settings.oauth_socket is not None:
+        issued_here = {"issuer": settings.token_issuer, "audience": settings.token_audience}
+        reader, narrow_tokens = JwtReader(ring, **issued_here), JwtNarrowTokens(ring, **issued_here)
         provider = Provider(
             work,
             grammar,
             openings,
             sessions,
             JwtIdTokens(ring, issuer),
-            JwtReader(ring, issuer=settings.token_issuer, audience=settings.token_audience),
+            reader,
+            Exchanges(work, grammar, reader, narrow_tokens, platform.clock, frozenset(catalogue)),
             allowances,
             platform.clock,
             pepper=pepper,
         )
-        endpoints = OAuthHttp(provider, grammar, ring.jwks, issuer).application()
+        telemetry = OAuthTelemetry(platform.metrics.registry, settings.trace_sample_ratio)
+        endpoints = OAuthHttp(provider, grammar, ring.jwks, issuer, telemetry).application()
         await listen(stack, endpoints, settings.oauth_socket, drain_seconds=settings.drain_seconds)
     return [
         ServicerRegistration(
@@ -198,7 +219,12 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             WithOrigin(ApiKeyServicer(ServiceAccounts(work, announcer, platform.clock), keys)),
         ),
         ServicerRegistration(
-            consent_service_pb2_grpc.add_ConsentServiceServicer_to_server, WithOrigin(ConsentServicer(consents))
+            consent_service_pb2_grpc.add_ConsentServiceServicer_to_server,
+            WithOrigin(ConsentServicer(consents, Programs(work, programs, announcer, platform.clock))),
+        ),
+        ServicerRegistration(
+            identity_provider_service_pb2_grpc.add_IdentityProviderServiceServicer_to_server,
+            WithOrigin(IdentityProviderServicer(identity_providers, provider_sign_ins)),
         ),
         ServicerRegistration(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server, WithOrigin(AuditServicer(Audit(work)))
@@ -213,11 +239,12 @@ def clients(settings: AuthSettings) -> dict[str, Client]:
         Client(
             one.id,
             one.name,
-            grants,
+            grants | {TOKEN_EXCHANGE} if one.exchanges else grants,
             one.redirect_uris,
             one.scopes,
             bytes.fromhex(one.secret_sha256),
             one.introspects,
+            one.exchanges,
         )
         for one in settings.oauth_clients
     )

@@ -60,6 +60,9 @@ class EventType(StrEnum):
     CLIENT_REGISTERED = "CLIENT_REGISTERED"
     CONSENT_GRANTED = "CONSENT_GRANTED"
     CONSENT_REVOKED = "CONSENT_REVOKED"
+    IDENTITY_PROVIDER_SET = "IDENTITY_PROVIDER_SET"
+    IDENTITY_PROVIDER_REMOVED = "IDENTITY_PROVIDER_REMOVED"
+    TOKEN_EXCHANGED = "TOKEN_EXCHANGED"  # noqa: S105 - a name, not a secret
 
 
 _source: ContextVar[str] = ContextVar("deskmesh_auth_source", default="")

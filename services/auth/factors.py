@@ -33,6 +33,8 @@ class ChallengeKind(StrEnum):
     SIGN_IN = "sign_in"
     PASSKEY_REGISTRATION = "passkey_registration"
     PASSKEY_SIGN_IN = "passkey_sign_in"
+    PROVIDER_SIGN_IN = "provider_sign_in"
+    PROVIDER_LINK = "provider_link"
 
 
 @dataclass(frozen=True, slots=True)

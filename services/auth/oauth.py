@@ -30,6 +30,8 @@ SCOPES = (OPENID, PROFILE, EMAIL, API)
 AUTHORIZATION_CODE = "authorization_code"
 REFRESH_TOKEN = "refresh_token"  # noqa: S105 - a name, not a secret
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 - a name, not a secret
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 - a name, not a secret
 
 CLI = "deskmesh-cli"
 
@@ -84,6 +86,8 @@ class Client:
     secret_hash: bytes = field(default=b"", repr=False)
     # May ask about tokens of other programs, as what takes tokens must.
     introspects: bool = False
+    # Services it may have narrower tokens for, in exchange for those of people.
+    exchanges: tuple[str, ...] = ()
 
     @property
     def is_public(self) -> bool:

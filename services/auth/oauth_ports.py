@@ -36,6 +36,9 @@ class Grants(Protocol):
     async def remove_device(self, device_hash: bytes) -> None:
         """It bought what it was for."""
 
+    async def withdraw(self, user_id: str, client_id: str) -> None:
+        """Forget what the person granted to the program and it has not fetched yet."""
+
 
 class Grammar(Protocol):
     """What OAuth's documents say about requests: nothing here reads or writes a store. Everything raises Refused."""
@@ -73,6 +76,8 @@ class ReadToken:
     issuer: str
     issued_at: float
     expires_at: float
+    # Roles, and single permissions among them; none in a token for the userinfo endpoint alone.
+    roles: tuple[str, ...] = ()
 
 
 class TokenReader(Protocol):
@@ -80,6 +85,27 @@ class TokenReader(Protocol):
 
     def read(self, token: str) -> ReadToken | None:
         """What it says, or None for anything that is no token of ours or has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """What a program may do for a person at one service: `permissions`, for `lifetime_seconds`."""
+
+    subject: ReadToken
+    client_id: str
+    service: str
+    permissions: frozenset[str]
+    lifetime_seconds: int
+
+
+class NarrowTokens(Protocol):
+    """Signs tokens that hold for one service."""
+
+    def is_whole(self, token: ReadToken) -> bool:
+        """Whether a token holds for every service, and is not itself narrowed."""
+
+    def issue(self, narrowed: Narrowed) -> str:
+        """A token of the subject's sign-in that names the program as who acts, and tells of no fresh proof."""
 
 
 class IdTokens(Protocol):

@@ -13,6 +13,7 @@ from services.auth.domain import Membership, Organization, RefreshFamily, Role, 
 from services.auth.factor_ports import Challenges, Factors, Passkeys
 from services.auth.invitations import Invitation
 from services.auth.oauth_ports import Grants
+from services.auth.provider_ports import IdentityProviders
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
 
@@ -101,6 +102,12 @@ class RefreshTokens(Protocol):
 
     async def find_family(self, family_id: str) -> RefreshFamily | None:
         """The sign-in, ended or not."""
+
+    async def families_of_programs(self, user_id: str, now: datetime) -> Sequence[RefreshFamily]:
+        """The sign-ins as a person that programs can still renew, in every organization, the newest first."""
+
+    async def federated_families(self, organization_id: str) -> Sequence[RefreshFamily]:
+        """The sign-ins in an organization that rest on its provider's word alone and go on."""
 
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         """End every token of a family."""
@@ -226,6 +233,9 @@ class Work(Protocol):
 
     @property
     def grants(self) -> Grants: ...
+
+    @property
+    def identity_providers(self) -> IdentityProviders: ...
 
     @property
     def audit(self) -> AuditLog: ...

@@ -1,11 +1,17 @@
 """What auth is told from outside, beyond what every service is."""
 
+import base64
+import binascii
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.auth.oauth import CLI, SCOPES, check_redirect_uri
 from services.common.settings import ServiceSettings
+
+KEY_BYTES = 32
+# Whom people and programs outside reach, but for auth itself.
+EXCHANGEABLE = ("knowledge", "orchestrator", "sessions", "tickets", "usage")
 
 
 class OAuthClient(BaseModel):
@@ -22,6 +28,8 @@ class OAuthClient(BaseModel):
     secret_sha256: str = Field(default="", pattern=r"^([0-9a-f]{64})?$", repr=False)
     # May ask about tokens of other programs.
     introspects: bool = False
+    # Services it may have narrower tokens for, in exchange for those of people; it needs a secret for that.
+    exchanges: tuple[str, ...] = ()
 
     @field_validator("redirect_uris")
     @classmethod
@@ -37,11 +45,21 @@ class OAuthClient(BaseModel):
             raise ValueError(f"there is no scope {', '.join(sorted(unknown))}")
         return scopes
 
+    @model_validator(mode="after")
+    def _proves_who_it_is(self) -> "OAuthClient":
+        if self.exchanges and not self.secret_sha256:
+            raise ValueError("a program without a secret cannot exchange tokens")
+        if unknown := set(self.exchanges) - set(EXCHANGEABLE):
+            raise ValueError(f"tokens cannot be exchanged for {', '.join(sorted(unknown))}")
+        return self
+
 
 class AuthSettings(ServiceSettings):
     """Read once from `DESKMESH_*`."""
 
-    # Holds the key that encrypts the signing keys in the database; made at the first start.
+    # 32 random bytes in base64: the key that seals the signing keys and second factors in the database, and from which
+    # others are derived. Without it, it is a file in the secrets folder, made at the first start.
+    key_encryption_key: str = Field(default="", repr=False)
     secrets_folder: Path
 
     # What an API key is exchanged for; longer than a gateway waits for auth to come back.
@@ -49,6 +67,11 @@ class AuthSettings(ServiceSettings):
     access_token_seconds: int = Field(default=600, ge=60, le=3600)
     refresh_token_days: int = Field(default=30, ge=1, le=365)
     signing_key_days: int = Field(default=30, ge=1)
+
+    # Identity providers of organizations: whose certificates are trusted in place of the system's authorities, and
+    # whether they may stand at private addresses, which whoever configures one could look around at.
+    identity_provider_ca_file: Path | None = None
+    identity_provider_private_addresses: bool = False
 
     # Where only the edge reaches the OAuth endpoints; they are not served if unset.
     oauth_socket: Path | None = None
@@ -73,6 +96,18 @@ class AuthSettings(ServiceSettings):
     password_threads: int = Field(default=2, ge=1)
     password_queue: int = Field(default=64, ge=1)
 
+    @field_validator("key_encryption_key")
+    @classmethod
+    def _is_a_key(cls, text: str) -> str:
+        if text and len(_bytes_of(text)) != KEY_BYTES:
+            raise ValueError(f"not the base64 of {KEY_BYTES} bytes")
+        return text
+
+    @property
+    def stored_encryption_key(self) -> bytes:
+        """The key as a store gave it; empty without one."""
+        return _bytes_of(self.key_encryption_key)
+
     @model_validator(mode="after")
     def _programs_have_names_of_their_own(self) -> "AuthSettings":
         # An ID token, whose audience is the program, must never pass for an access token.
@@ -80,3 +115,10 @@ class AuthSettings(ServiceSettings):
         if len({*names, CLI, self.token_audience}) != len(names) + 2:
             raise ValueError("each OAuth client needs an id of its own, other than the token audience")
         return self
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        raise ValueError("not base64") from None

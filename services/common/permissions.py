@@ -64,6 +64,7 @@ _GRANTS: Mapping[str, frozenset[str]] = {
             "audit.read",
             "budgets.read",
             "budgets.write",
+            "identity_providers.read",
             "inference.use",
             "keys.read",
             "keys.write",
@@ -74,7 +75,7 @@ _GRANTS: Mapping[str, frozenset[str]] = {
             "usage.read",
         }
     ),
-    OWNER: frozenset(),
+    OWNER: frozenset({"identity_providers.write"}),
     ML_ENGINEER: frozenset(
         {"articles.read", "inference.use", "keys.read.own", "keys.write.own", "models.read", "models.write"}
     ),

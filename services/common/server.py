@@ -33,7 +33,7 @@ from services.common.revocations import RevocationFeed, Revocations, fetcher
 from services.common.settings import ServiceSettings
 from services.common.telemetry import ServerMetrics, tracing
 from services.common.tls import CertificateFiles, server_credentials
-from services.common.tokens import KeySet, TokenVerifier, jwks_fetcher
+from services.common.tokens import KeySet, TokenVerifier, audience_of, jwks_fetcher
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +142,8 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         streams = OpenStreams()
         revocations = Revocations()
         revocations.on_revoked(streams.revoke)
-        concerned = ConcernedServer(server, concerns(settings, tracer, metrics, revocations), streams)
+        chain = concerns(settings, tracer, metrics, revocations, service=self._name)
+        concerned = ConcernedServer(server, chain, streams)
         for registration in registrations:
             registration.add_fn(registration.servicer, concerned)
         health_servicer = health.aio.HealthServicer()
@@ -201,13 +202,21 @@ class serving:  # noqa: N801 - used as a context manager, like a function
 
 
 def concerns(
-    settings: ServiceSettings, tracer: trace.Tracer, metrics: ServerMetrics, revocations: Revocations | None = None
+    settings: ServiceSettings,
+    tracer: trace.Tracer,
+    metrics: ServerMetrics,
+    revocations: Revocations | None = None,
+    *,
+    service: str = "",
 ) -> Concerns:
-    """Everything the interceptor chain needs, from the settings."""
+    """Everything the interceptor chain needs, from the settings. Tokens for `service` alone are taken, too."""
+    audiences = [settings.token_audience]
+    if service:
+        audiences.append(audience_of(settings.token_audience, service))
     verifier = TokenVerifier(
         KeySet(jwks_fetcher(settings.jwks_socket)),
         issuer=settings.token_issuer,
-        audience=settings.token_audience,
+        audience=audiences,
         revocations=revocations,
     )
     return Concerns(

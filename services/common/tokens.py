@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,11 @@ class TokenRevoked(Unauthenticated):
 
     reason = "TOKEN_REVOKED"
     message = "This session was ended; sign in again."
+
+
+def audience_of(audience: str, service: str) -> str:
+    """The audience of tokens that hold at one service only, of those of `audience`."""
+    return f"{audience}/{service}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +153,7 @@ def parse_jwks(document: object) -> Keys:
     for entry in document["keys"]:
         try:
             key = jwt.PyJWK.from_dict(entry, algorithm=ALGORITHM)
-        except jwt.PyJWTError as error:
+        except (jwt.PyJWTError, AttributeError, TypeError) as error:
             raise ValueError("not a JWK") from error
         if key.key_id and isinstance(key.key, Ed25519PublicKey):
             keys[key.key_id] = key.key
@@ -156,14 +161,17 @@ def parse_jwks(document: object) -> Keys:
 
 
 class TokenVerifier:
-    """Checks signature, issuer, audience, time and revocation; remembers the tokens that held until they expire."""
+    """Checks signature, issuer, audience, time and revocation; remembers the tokens that held until they expire.
+
+    A token may be for any of several audiences.
+    """
 
     def __init__(
         self,
         keys: KeySet,
         *,
         issuer: str,
-        audience: str,
+        audience: str | Sequence[str],
         revocations: Revocations | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:

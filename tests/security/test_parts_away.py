@@ -31,7 +31,7 @@ from services.gateway.limits import KeyLimits, Rate
 from services.gateway.ports import Access
 from services.usage.app import wire as wire_usage
 from services.usage.settings import ModelPrice, UsageSettings
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person, serve
+from tests.integration.auth.people import PASSWORD, AuthClient, Person, serve
 from tests.integration.common.test_chain import wire
 from tests.support.echo import EchoRequest, EchoStub
 from tests.support.server import Headers, RunningService, TestStack, acting, refused

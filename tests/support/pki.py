@@ -53,6 +53,10 @@ class TestPki:
         """Make a certificate for each workload that has none."""
         self._pki.ensure([Workload(name) for name in workloads])
 
+    def issue_host(self, name: str, *dns_names: str) -> None:
+        """Make a certificate that browsers and the like know by these names."""
+        self._pki.ensure([Workload(name, dns_names=dns_names)])
+
     def rotate(self, workload: str) -> None:
         """Replace the certificate of a workload, as the laptop's supervisor does."""
         (self._folder / workload / "tls.crt").unlink()

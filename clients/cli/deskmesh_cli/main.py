@@ -37,6 +37,8 @@ GROUPS = {
     "invitations": "invitations:app",
     "roles": "roles:app",
     "api-keys": "api_keys:app",
+    "programs": "programs:app",
+    "sso": "sso:app",
     "models": "models:app",
     "deployments": "deployments:app",
 }

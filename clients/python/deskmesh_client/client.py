@@ -16,6 +16,8 @@ from deskmesh.auth.v1 import (
     audit_service_pb2_grpc,
     auth_service_pb2,
     auth_service_pb2_grpc,
+    consent_service_pb2_grpc,
+    identity_provider_service_pb2_grpc,
     invitation_service_pb2_grpc,
     membership_service_pb2_grpc,
     mfa_service_pb2,
@@ -85,6 +87,8 @@ class Client:
         self.auth = auth_service_pb2_grpc.AuthServiceStub(channel)
         self.passkeys = passkey_service_pb2_grpc.PasskeyServiceStub(channel)
         self.mfa = mfa_service_pb2_grpc.MfaServiceStub(channel)
+        self.identity_providers = identity_provider_service_pb2_grpc.IdentityProviderServiceStub(channel)
+        self.consents = consent_service_pb2_grpc.ConsentServiceStub(channel)
         self.accounts = account_service_pb2_grpc.AccountServiceStub(channel)
         self.organizations = membership_service_pb2_grpc.MembershipServiceStub(channel)
         self.invitations = invitation_service_pb2_grpc.InvitationServiceStub(channel)

@@ -109,4 +109,14 @@ describe("the security page", () => {
     expect(await screen.findByText("AAAA-BBBB-CCCC-DDDD")).toBeTruthy();
     expect(await screen.findByText(/An app is set up, and 10 recovery codes are left/)).toBeTruthy();
   });
+
+  it("lists the programs that were let in, until they are removed", async () => {
+    open("/security");
+    await fill("E-mail", "robin@customers.example");
+    await fill("Password", "correct horse");
+    await press("Sign in");
+    expect(await screen.findByText("The shop")).toBeTruthy();
+    await press("Remove The shop");
+    await expect.poll(() => screen.queryByText("The shop")).toBeNull();
+  });
 });

@@ -79,6 +79,15 @@ class SqlGrants:
     async def remove_device(self, device_hash: bytes) -> None:
         await self._session.execute(delete(tables.oauth_devices).where(tables.oauth_devices.c.hash == device_hash))
 
+    async def withdraw(self, user_id: str, client_id: str) -> None:
+        codes, devices = tables.oauth_codes, tables.oauth_devices
+        # A code that was redeemed stays: when it comes again, that must be seen.
+        unused = delete(codes).where(codes.c.issued_family_id == "")
+        await self._session.execute(unused.where(codes.c.user_id == user_id, codes.c.client_id == client_id))
+        await self._session.execute(
+            delete(devices).where(devices.c.user_id == user_id, devices.c.client_id == client_id)
+        )
+
 
 def _state_values(device: DeviceRequest) -> dict[str, object]:
     nobody: dict[str, object] = {

@@ -10,17 +10,21 @@ from pathlib import Path
 
 from aiohttp import web
 
+from services.auth.adapters.oauth_telemetry import OAuthTelemetry
 from services.auth.audit import set_source
 from services.auth.oauth import (
+    ACCESS_TOKEN_TYPE,
     AUTHORIZATION_CODE,
     DEVICE_CODE,
     REFRESH_TOKEN,
     SCOPES,
+    TOKEN_EXCHANGE,
     Form,
     Refused,
     answered,
 )
 from services.auth.oauth_ports import Grammar
+from services.auth.usecases.exchange import Exchanged
 from services.auth.usecases.provider import Issued, Provider
 from services.common.dependencies import as_unavailable
 from services.common.errors import DomainError, Exhausted, Unavailable
@@ -43,15 +47,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class OAuthHttp:
     """The endpoints. `issuer` is the public address that they stand under, without a slash at its end."""
 
-    def __init__(self, provider: Provider, grammar: Grammar, jwks: Callable[[], bytes], issuer: str) -> None:
+    def __init__(
+        self, provider: Provider, grammar: Grammar, jwks: Callable[[], bytes], issuer: str, telemetry: OAuthTelemetry
+    ) -> None:
         self._provider = provider
         self._grammar = grammar
         self._jwks = jwks
         self._issuer = issuer
+        self._telemetry = telemetry
 
     def application(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[_told], client_max_size=MOST_BYTES)
+        app = web.Application(middlewares=[self._telemetry.middleware(), _told], client_max_size=MOST_BYTES)
         app.router.add_get("/.well-known/openid-configuration", self._configuration)
         app.router.add_get("/.well-known/oauth-authorization-server", self._configuration)
         app.router.add_get(JWKS_PATH, self._keys)
@@ -79,7 +86,7 @@ class OAuthHttp:
             "scopes_supported": list(SCOPES),
             "response_types_supported": ["code"],
             "response_modes_supported": ["query"],
-            "grant_types_supported": [AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE],
+            "grant_types_supported": [AUTHORIZATION_CODE, REFRESH_TOKEN, DEVICE_CODE, TOKEN_EXCHANGE],
             "subject_types_supported": ["public"],
             "id_token_signing_alg_values_supported": [ALGORITHM],
             "token_endpoint_auth_methods_supported": ways,
@@ -122,7 +129,8 @@ class OAuthHttp:
         return _see_other(answered(f"{self._issuer}{CONSENT_PAGE}", form.parameters))
 
     async def _token(self, request: web.Request) -> web.StreamResponse:
-        return _json(_issued(await self._provider.token(await _form(request), _source(request))))
+        issued = await self._provider.token(await _form(request), _source(request))
+        return _json(_exchanged(issued) if isinstance(issued, Exchanged) else _issued(issued))
 
     async def _device(self, request: web.Request) -> web.StreamResponse:
         codes = await self._provider.device_authorization(await _form(request), _source(request))
@@ -230,6 +238,16 @@ def _issued(issued: Issued) -> dict[str, object]:
         "scope": " ".join(issued.scopes),
     }
     return told | ({"id_token": issued.id_token} if issued.id_token else {})
+
+
+def _exchanged(exchanged: Exchanged) -> dict[str, object]:
+    return {
+        "access_token": exchanged.access_token,
+        "issued_token_type": ACCESS_TOKEN_TYPE,
+        "token_type": "Bearer",
+        "expires_in": exchanged.lifetime_seconds,
+        "scope": " ".join(exchanged.scopes),
+    }
 
 
 def _refusal(refused: Refused, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from typing import Self
 
 import jwt
 from cryptography.exceptions import InvalidTag
@@ -63,11 +64,16 @@ class SigningKey:
 
 
 class Sealer:
-    """Encrypts private keys with a key of 32 bytes that lives in a file only this user reads."""
+    """Encrypts private keys with a key of 32 bytes, which is kept apart from the database."""
 
-    def __init__(self, file: Path) -> None:
-        self._key = _read_or_make(file)
-        self._cipher = AESGCM(self._key)
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._cipher = AESGCM(key)
+
+    @classmethod
+    def of_file(cls, file: Path) -> Self:
+        """With the key in a file that only this user reads; made if it is not there."""
+        return cls(_read_or_make(file))
 
     def derive(self, purpose: str) -> bytes:
         """Another secret of 32 bytes, the same each time; one tells nothing of another."""

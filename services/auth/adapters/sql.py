@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, func, insert, select, tuple_, update
+from sqlalchemy import Row, Select, delete, exists, func, insert, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -13,12 +13,14 @@ from services.auth.adapters.accounts import SqlAccounts, SqlLinks, SqlMailJobs, 
 from services.auth.adapters.api_keys import SqlApiKeys
 from services.auth.adapters.audit import SqlAuditLog
 from services.auth.adapters.factors import SqlChallenges, SqlFactors
+from services.auth.adapters.identity_providers import SqlIdentityProviders
 from services.auth.adapters.invitations import SqlInvitations
 from services.auth.adapters.oauth_grants import SqlGrants
 from services.auth.adapters.passkeys import SqlPasskeys
 from services.auth.adapters.roles import SqlRoles
 from services.auth.domain import Membership, Organization, RefreshFamily, Role, StoredRefreshToken, User
 from services.auth.errors import EmailTaken, OrganizationNotFound, SlugTaken, UserNotFound
+from services.auth.identity_providers import FEDERATED
 from services.common.db import IdempotencyRecords, SqlUnitOfWork
 
 
@@ -243,6 +245,26 @@ class SqlRefreshTokens:
         row = (await self._session.execute(select(families).where(families.c.id == family_id))).first()
         return _family(row) if row else None
 
+    async def families_of_programs(self, user_id: str, now: datetime) -> Sequence[RefreshFamily]:
+        families, tokens = tables.refresh_families, tables.refresh_tokens
+        renewable = exists().where(
+            tokens.c.family_id == families.c.id, tokens.c.spent_at.is_(None), tokens.c.expires_at > now
+        )
+        chosen = select(families).where(
+            families.c.user_id == user_id, families.c.client_id != "", families.c.revoked_at.is_(None), renewable
+        )
+        ordered = chosen.order_by(families.c.created_at.desc(), families.c.id.desc())
+        return [_family(row) for row in await self._session.execute(ordered)]
+
+    async def federated_families(self, organization_id: str) -> Sequence[RefreshFamily]:
+        families = tables.refresh_families
+        chosen = select(families).where(
+            families.c.organization_id == organization_id,
+            families.c.revoked_at.is_(None),
+            families.c.methods.contains([FEDERATED]),
+        )
+        return [_family(row) for row in await self._session.execute(chosen)]
+
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         families = tables.refresh_families
         chosen = update(families).where(families.c.id == family_id, families.c.revoked_at.is_(None))
@@ -290,6 +312,7 @@ class SqlWork(SqlUnitOfWork):
     revocations: SqlRevocationLog
     api_keys: SqlApiKeys
     grants: SqlGrants
+    identity_providers: SqlIdentityProviders
     audit: SqlAuditLog
     requests: IdempotencyRecords
 
@@ -309,6 +332,7 @@ class SqlWork(SqlUnitOfWork):
         self.revocations = SqlRevocationLog(session)
         self.api_keys = SqlApiKeys(session, self.organization_id)
         self.grants = SqlGrants(session)
+        self.identity_providers = SqlIdentityProviders(session)
         self.audit = SqlAuditLog(session)
         self.requests = IdempotencyRecords(session, self.organization_id, tables.idempotency_records)
 

@@ -1,7 +1,10 @@
 """Between the protos of consents and the domain."""
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
 from deskmesh.auth.v1 import consent_service_pb2 as consents
 from services.auth.usecases.consents import Answerer, Question, Subject
+from services.auth.usecases.programs import Program
 from services.common.context import Caller
 
 
@@ -19,4 +22,16 @@ def question(found: Question) -> consents.GetConsentResponse:
         client_name=found.client.name,
         scopes=found.scopes,
         redirect_host=found.redirect_host,
+    )
+
+
+def program(found: Program) -> consents.Program:
+    let_in_at = Timestamp()
+    let_in_at.FromDatetime(found.let_in_at)
+    return consents.Program(
+        client_id=found.client_id,
+        client_name=found.name,
+        scopes=found.scopes,
+        sign_ins=found.sign_ins,
+        let_in_at=let_in_at,
     )

@@ -25,9 +25,9 @@ class Person:
     family_id: str
 
     def check(self) -> None:
-        """Raises PermissionDenied for a program, which proved nothing of the kind."""
+        """Raises PermissionDenied for who proved nothing of the kind: a program, or whom only one's provider knows."""
         if not self.authenticated_at:
-            raise PermissionDenied(message="An API key acts in one organization only.")
+            raise PermissionDenied(message="An API key, or a sign-in by another provider, is for one organization.")
 
 
 async def program_of(work: Work, me: Person) -> tuple[str, tuple[str, ...]]:

@@ -15,6 +15,7 @@ from services.auth.oauth import (
     OPENID,
     POLL_SECONDS,
     REFRESH_TOKEN,
+    TOKEN_EXCHANGE,
     Approval,
     DeviceRequest,
     Form,
@@ -27,6 +28,7 @@ from services.auth.oauth import (
 )
 from services.auth.oauth_ports import Grammar, IdTokens, ReadToken, TokenReader
 from services.auth.ports import Work, WorkFactory
+from services.auth.usecases.exchange import Exchanged, Exchanges
 from services.auth.usecases.opening import Openings, SignedIn, TokenPair
 from services.auth.usecases.sessions import Sessions
 from services.common.clock import Clock
@@ -67,6 +69,7 @@ class Provider:
         sessions: Sessions,
         id_tokens: IdTokens,
         reader: TokenReader,
+        exchanges: Exchanges,
         allowances: Allowances,
         clock: Clock,
         *,
@@ -78,12 +81,13 @@ class Provider:
         self._sessions = sessions
         self._id_tokens = id_tokens
         self._reader = reader
+        self._exchanges = exchanges
         self._allowances = allowances
         self._clock = clock
         self._pepper = pepper
 
-    async def token(self, form: Form, source: str) -> Issued:
-        """Tokens for a code, a device code or a refresh token."""
+    async def token(self, form: Form, source: str) -> Issued | Exchanged:
+        """Tokens for a code, a device code or a refresh token; or a narrower token for another."""
         await self._allowances.take("oauth-tokens", source, TOKENS_PER_MINUTE, timedelta(minutes=1))
         match form.get("grant_type"):
             case "":
@@ -94,6 +98,8 @@ class Provider:
                 return await self._poll(form)
             case grant if grant == REFRESH_TOKEN:
                 return await self._renew(form)
+            case grant if grant == TOKEN_EXCHANGE:
+                return await self._exchanges.exchange(form)
         raise Refused("unsupported_grant_type")
 
     async def device_authorization(self, form: Form, source: str) -> DeviceCodes:

@@ -83,3 +83,33 @@ async def test_a_sign_in_remembers_its_program(works: WorkFactory) -> None:
         stored = await work.refresh_tokens.find_locked(hash_secret(family.id))
         assert stored is not None
         assert stored.family == family
+        await work.commit()
+    async with works.system() as work:
+        now = NOW + timedelta(hours=1)
+        assert await work.refresh_tokens.families_of_programs(user.id, now) == [family]
+        assert await work.refresh_tokens.families_of_programs(new_id("usr"), now) == []
+        assert await work.refresh_tokens.families_of_programs(user.id, NOW + timedelta(days=1)) == []
+        await work.refresh_tokens.revoke_family(family.id, at=now)
+        assert await work.refresh_tokens.families_of_programs(user.id, now) == []
+
+
+async def test_what_was_granted_and_not_fetched_can_be_withdrawn(works: WorkFactory) -> None:
+    approval = an_approval()
+    unused, used = (
+        AuthorizationCode(hash_secret(new_id("code")), "shop", "https://x.example/", (), "c", "n", approval, NOW)
+        for _ in range(2)
+    )
+    device = DeviceRequest(hash_secret(new_id("device")), hash_secret(new_id("code")), "shop", (), NOW)
+    async with works.system() as work:
+        for code in (unused, used):
+            await work.grants.add_code(code)
+        await work.grants.redeem_code(used.hash, "rff_1")
+        await work.grants.add_device(device)
+        await work.grants.update_device(replace(device, approval=approval))
+        await work.grants.withdraw(approval.user_id, "another")
+        assert await work.grants.find_code_locked(unused.hash) == unused
+        await work.grants.withdraw(approval.user_id, "shop")
+        assert await work.grants.find_code_locked(unused.hash) is None
+        assert await work.grants.find_device_locked(device.hash) is None
+        # One that was used must be known, should it come again.
+        assert await work.grants.find_code_locked(used.hash) is not None

@@ -15,7 +15,7 @@ from deskmesh.auth.v1 import signing_key_service_pb2 as signing
 from services.auth.adapters import signing as adapters
 from services.common import tokens
 from services.common.ids import new_id
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person, serve
+from tests.integration.auth.people import PASSWORD, AuthClient, Person, serve
 from tests.support.server import Headers, TestStack, refused
 
 VERIFY, RESET, CHANGED = "Verify your e-mail address", "Choose a new password", "Your password was changed"

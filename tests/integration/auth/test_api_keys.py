@@ -20,7 +20,7 @@ from deskmesh.auth.v1.api_key_service_pb2_grpc import ApiKeyServiceStub
 from deskmesh.auth.v1.audit_service_pb2_grpc import AuditServiceStub
 from services.common.api_keys import hash_key, is_well_formed
 from services.common.ids import new_id
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person
+from tests.integration.auth.people import PASSWORD, AuthClient, Person
 from tests.support.postgres import Postgres
 from tests.support.server import Headers, Refusal, refused
 

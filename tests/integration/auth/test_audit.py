@@ -15,7 +15,7 @@ from deskmesh.auth.v1 import organization_service_pb2 as organizations
 from deskmesh.auth.v1 import user_pb2
 from deskmesh.auth.v1.audit_service_pb2_grpc import AuditServiceStub
 from services.common.errors import from_rpc_error
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person
+from tests.integration.auth.people import PASSWORD, AuthClient, Person
 from tests.support.postgres import Postgres
 from tests.support.server import refused
 

@@ -17,7 +17,7 @@ from deskmesh.auth.v1.membership_service_pb2_grpc import MembershipServiceStub
 from deskmesh.auth.v1.role_service_pb2_grpc import RoleServiceStub
 from services.common.api_keys import hash_key
 from services.common.ids import new_id
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person
+from tests.integration.auth.people import PASSWORD, AuthClient, Person
 from tests.support.server import Headers, Refusal, refused
 
 

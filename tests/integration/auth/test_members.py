@@ -13,7 +13,7 @@ from deskmesh.auth.v1 import user_pb2
 from deskmesh.auth.v1.organization_service_pb2_grpc import OrganizationServiceStub
 from services.common.errors import from_rpc_error
 from services.common.ids import new_id
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person
+from tests.integration.auth.people import PASSWORD, AuthClient, Person
 from tests.support.server import acting, refused
 
 

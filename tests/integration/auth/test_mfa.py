@@ -18,7 +18,7 @@ from deskmesh.auth.v1 import mfa_service_pb2 as mfa
 from services.auth import tables
 from services.common.db import SqlUnitOfWork, create_sessionmaker
 from services.common.errors import from_rpc_error
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person
+from tests.integration.auth.people import PASSWORD, AuthClient, Person
 from tests.integration.auth.test_accounts import VERIFY
 from tests.support.server import Headers, refused
 

@@ -1,11 +1,7 @@
 """The OAuth provider over HTTP on real stores, used by Authlib's client, which nobody here wrote."""
 
 import asyncio
-import hashlib
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,103 +9,20 @@ import grpc
 import httpx2 as httpx
 import jwt
 import pytest
-import pytest_asyncio
-from authlib.integrations.httpx_client import AsyncOAuth2Client, OAuthError
+from authlib.integrations.httpx_client import OAuthError
 from authlib.oauth2.rfc8628 import DEVICE_CODE_GRANT_TYPE
 from authlib.oidc.core import CodeIDToken
 from authlib.oidc.discovery import OpenIDProviderMetadata
 
 from deskmesh.auth.v1 import account_service_pb2, auth_service_pb2, consent_service_pb2
-from deskmesh.auth.v1.audit_event_pb2 import AUDIT_EVENT_TYPE_CONSENT_GRANTED
+from deskmesh.auth.v1.audit_event_pb2 import AUDIT_EVENT_TYPE_CONSENT_GRANTED, AUDIT_EVENT_TYPE_SIGN_IN
 from deskmesh.auth.v1.audit_service_pb2 import ListAuditEventsRequest
 from deskmesh.auth.v1.audit_service_pb2_grpc import AuditServiceStub
-from deskmesh.auth.v1.consent_service_pb2_grpc import ConsentServiceStub
 from services.auth.oauth import CLI
-from services.auth.settings import OAuthClient
 from services.common.ids import new_id
-from tests.integration.auth.conftest import AuthClient, Person, serve
-from tests.support.server import TestStack, refused
-
-ISSUER = "https://desk.example"
-SECRET = "a secret that nobody guesses"
-BACK = "https://shop.example/back"
-SHOP = OAuthClient(
-    id="shop",
-    name="The shop",
-    redirect_uris=(BACK,),
-    scopes=("openid", "profile", "email"),
-    secret_sha256=hashlib.sha256(SECRET.encode()).hexdigest(),
-)
-WATCHER = OAuthClient(
-    id="watcher", name="A service", secret_sha256=hashlib.sha256(SECRET.encode()).hexdigest(), introspects=True
-)
-VERIFIER = "v" * 50
-
-
-class Provider:
-    """The service, and HTTP to its socket as the edge speaks it."""
-
-    def __init__(self, auth: AuthClient, socket: Path) -> None:
-        self.auth = auth
-        self.consents = ConsentServiceStub(auth.service.channel("edge"))
-        self._socket = socket
-        self.http = httpx.AsyncClient(transport=self._transport(), base_url="http://auth")
-
-    def _transport(self) -> httpx.AsyncHTTPTransport:
-        return httpx.AsyncHTTPTransport(uds=str(self._socket))
-
-    @asynccontextmanager
-    async def program(self, client_id: str, **more: Any) -> AsyncIterator[AsyncOAuth2Client]:
-        """Authlib's client."""
-        client = AsyncOAuth2Client(
-            client_id,
-            token_endpoint="http://auth/oauth/token",
-            code_challenge_method="S256",
-            transport=self._transport(),
-            headers={"X-Forwarded-For": new_id("place")},
-            **more,
-        )
-        async with client:
-            yield client
-
-    async def approve(self, person: Person, page: str, *, approved: bool = True) -> str:
-        """Answer on the page that the browser was sent to; returns where it goes from there."""
-        assert page.startswith(f"{ISSUER}/consent?"), page
-        subject = consent_service_pb2.ConsentSubject(authorization=urlsplit(page).query)
-        request = consent_service_pb2.AnswerConsentRequest(subject=subject, approved=approved)
-        return (await self.consents.AnswerConsent(request, metadata=person.headers)).redirect_uri
-
-    async def approve_device(self, person: Person, user_code: str) -> None:
-        subject = consent_service_pb2.ConsentSubject(user_code=user_code)
-        found = await self.consents.GetConsent(
-            consent_service_pb2.GetConsentRequest(subject=subject), metadata=person.headers
-        )
-        assert (found.client_id, found.redirect_host) == (CLI, "")
-        request = consent_service_pb2.AnswerConsentRequest(subject=subject, approved=True)
-        await self.consents.AnswerConsent(request, metadata=person.headers)
-
-    async def let_in(self, person: Person, program: AsyncOAuth2Client) -> dict[str, Any]:
-        """Go the whole way with PKCE; returns what the program got."""
-        url, state = program.create_authorization_url(
-            "http://auth/oauth/authorize", code_verifier=VERIFIER, nonce="n-1"
-        )
-        answer = await self.http.get(url)
-        assert answer.status_code == 303
-        back = await self.approve(person, answer.headers["location"])
-        token: dict[str, Any] = await program.fetch_token(
-            authorization_response=back, state=state, code_verifier=VERIFIER
-        )
-        return token
-
-
-@pytest_asyncio.fixture(scope="module")
-async def provider(stack: TestStack) -> AsyncIterator[Provider]:
-    socket = stack.folder / "oauth.sock"
-    changes = {"oauth_socket": socket, "public_url": ISSUER, "oauth_clients": (SHOP, WATCHER)}
-    async with serve(stack, "oauth", **changes) as auth:
-        found = Provider(auth, socket)
-        yield found
-        await found.http.aclose()
+from tests.integration.auth.people import Person
+from tests.integration.auth.programs import BACK, ISSUER, SECRET, VERIFIER, Provider
+from tests.support.server import refused
 
 
 async def keys(provider: Provider) -> jwt.PyJWKSet:
@@ -200,6 +113,48 @@ async def test_the_command_line_acts_for_who_let_it_in_until_that_is_taken_back(
     async with refused() as refusal:
         await provider.auth.auth.RefreshToken(auth_service_pb2.RefreshTokenRequest(refresh_token=pair.refresh_token))
     assert refusal.error.reason == "REFRESH_TOKEN_INVALID"
+
+
+async def test_a_person_sees_the_programs_let_in_and_puts_one_out(provider: Provider) -> None:
+    person, stranger = await provider.auth.founder(), await provider.auth.founder()
+    async with provider.program("shop", client_secret=SECRET, redirect_uri=BACK, scope="openid email") as program:
+        token = await provider.let_in(person, program)
+        asked = consent_service_pb2.ListProgramsRequest()
+        (listed,) = (await provider.consents.ListPrograms(asked, metadata=person.headers)).programs
+        assert (listed.client_id, listed.client_name, listed.sign_ins) == ("shop", "The shop", 1)
+        assert list(listed.scopes) == ["openid", "email"]
+        assert not (await provider.consents.ListPrograms(asked, metadata=stranger.headers)).programs
+        out = consent_service_pb2.RevokeProgramRequest(client_id="shop")
+        assert (await provider.consents.RevokeProgram(out, metadata=stranger.headers)).ended_sign_ins == 0
+        assert (await provider.consents.RevokeProgram(out, metadata=person.headers)).ended_sign_ins == 1
+        assert (await provider.consents.RevokeProgram(out, metadata=person.headers)).ended_sign_ins == 0
+        bearer = {"Authorization": f"Bearer {token['access_token']}"}
+        assert (await provider.http.get("/oauth/userinfo", headers=bearer)).status_code == 401
+        with pytest.raises(OAuthError) as caught:
+            await program.refresh_token("http://auth/oauth/token")
+        assert caught.value.error == "invalid_grant"
+        assert not (await provider.consents.ListPrograms(asked, metadata=person.headers)).programs
+
+
+async def test_requests_are_counted_by_endpoint_and_status_and_keep_their_trace(provider: Provider) -> None:
+    trace_id = "5" * 32
+    person = await provider.auth.founder()
+    async with provider.program("shop", client_secret=SECRET, redirect_uri=BACK, scope="openid") as program:
+        program.headers["traceparent"] = f"00-{trace_id}-{'6' * 16}-00"
+        await provider.let_in(person, program)
+    await provider.http.get("/oauth/made-up")
+    ops = httpx.AsyncHTTPTransport(uds=str(provider.auth.service.settings.ops_socket))
+    async with httpx.AsyncClient(transport=ops) as http:
+        lines = (await http.get("http://auth/metrics")).text.splitlines()
+    counted = dict(line.rsplit(" ", 1) for line in lines if line.startswith("deskmesh_oauth_"))
+    assert float(counted['deskmesh_oauth_requests_total{endpoint="/oauth/token",status="200"}']) >= 1
+    assert float(counted['deskmesh_oauth_requests_total{endpoint="unknown",status="404"}']) >= 1
+    assert float(counted['deskmesh_oauth_seconds_count{endpoint="/oauth/authorize"}']) >= 1
+    audit = AuditServiceStub(provider.auth.service.channel("edge"))
+    listed = await audit.ListAuditEvents(
+        ListAuditEventsRequest(types=[AUDIT_EVENT_TYPE_SIGN_IN]), metadata=person.headers
+    )
+    assert [event.trace_id for event in listed.events] == [trace_id]
 
 
 async def test_of_many_who_redeem_one_code_one_gets_tokens_and_then_nobody_keeps_them(provider: Provider) -> None:

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from deskmesh.auth.v1 import passkey_service_pb2 as passkeys
 from services.common.errors import from_rpc_error
-from tests.integration.auth.conftest import AuthClient, Person
+from tests.integration.auth.people import AuthClient, Person
 from tests.integration.auth.test_mfa import verified
 from tests.support.authenticator import PRESENT, Authenticator
 from tests.support.server import refused

@@ -14,7 +14,7 @@ from deskmesh.auth.v1 import user_pb2
 from deskmesh.auth.v1.audit_service_pb2_grpc import AuditServiceStub
 from deskmesh.auth.v1.role_service_pb2_grpc import RoleServiceStub
 from services.common.ids import new_id
-from tests.integration.auth.conftest import PASSWORD, AuthClient, Person
+from tests.integration.auth.people import PASSWORD, AuthClient, Person
 from tests.support.server import Headers, Refusal, refused
 
 

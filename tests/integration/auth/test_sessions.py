@@ -12,7 +12,7 @@ from deskmesh.auth.v1 import user_pb2
 from services.auth import domain
 from services.common.errors import RemoteError, from_rpc_error
 from services.common.ids import new_id
-from tests.integration.auth.conftest import PASSWORD, AuthClient
+from tests.integration.auth.people import PASSWORD, AuthClient
 from tests.support.server import refused
 
 

@@ -51,8 +51,8 @@ async def test_a_new_key_is_published_before_it_signs_and_the_old_one_until_its_
     sessions: async_sessionmaker[AsyncSession], tmp_path: Path
 ) -> None:
     clock = Time()
-    ring = KeyRing(sessions, Sealer(tmp_path / "key"), clock, key_days=30)
-    other_process = KeyRing(sessions, Sealer(tmp_path / "key"), clock, key_days=30)
+    ring = KeyRing(sessions, Sealer.of_file(tmp_path / "key"), clock, key_days=30)
+    other_process = KeyRing(sessions, Sealer.of_file(tmp_path / "key"), clock, key_days=30)
     await ring.refresh()
     await other_process.refresh()
     first = ring.current().id
@@ -77,7 +77,7 @@ async def test_tokens_of_old_and_new_keys_hold_while_keys_are_replaced(
     sessions: async_sessionmaker[AsyncSession], tmp_path: Path
 ) -> None:
     clock = Time()
-    async with KeyRing(sessions, Sealer(tmp_path / "key"), clock, key_days=30) as ring:
+    async with KeyRing(sessions, Sealer.of_file(tmp_path / "key"), clock, key_days=30) as ring:
 
         async def fetch() -> Keys:
             return parse_jwks(json.loads(ring.jwks()))
@@ -95,7 +95,7 @@ async def test_tokens_of_old_and_new_keys_hold_while_keys_are_replaced(
 
 async def test_the_database_alone_signs_nothing(sessions: async_sessionmaker[AsyncSession], tmp_path: Path) -> None:
     clock = Time()
-    ring = KeyRing(sessions, Sealer(tmp_path / "key"), clock, key_days=30)
+    ring = KeyRing(sessions, Sealer.of_file(tmp_path / "key"), clock, key_days=30)
     await ring.refresh()
     assert (tmp_path / "key").stat().st_mode & 0o777 == 0o600
     secret = ring.current().private_key.private_bytes_raw()
@@ -105,10 +105,13 @@ async def test_the_database_alone_signs_nothing(sessions: async_sessionmaker[Asy
     async with SqlUnitOfWork(sessions, "org_1") as work:
         assert (await work.session.scalars(sa.select(tables.signing_keys.c.id))).all() == []
     # With the sealing key lost, new keys are made and the old ones are not trusted.
-    stranger = KeyRing(sessions, Sealer(tmp_path / "another"), clock, key_days=30)
+    stranger = KeyRing(sessions, Sealer.of_file(tmp_path / "another"), clock, key_days=30)
     await stranger.refresh()
     assert _published(stranger) != _published(ring)
-    assert Sealer(tmp_path / "another").open("key_1", Sealer(tmp_path / "key").seal("key_1", _key())) is None
+    assert (
+        Sealer.of_file(tmp_path / "another").open("key_1", Sealer.of_file(tmp_path / "key").seal("key_1", _key()))
+        is None
+    )
 
 
 async def test_the_answer_takes_as_long_for_an_unknown_user(tmp_path: Path) -> None:
@@ -178,6 +181,6 @@ def _published(ring: KeyRing) -> list[str]:
 @pytest.mark.parametrize("times", [1, 2])
 def test_the_sealing_key_is_made_once(tmp_path: Path, times: int) -> None:
     for _ in range(times):
-        Sealer(tmp_path / "deep" / "key")
+        Sealer.of_file(tmp_path / "deep" / "key")
     assert len((tmp_path / "deep" / "key").read_bytes()) == 32
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["key"]

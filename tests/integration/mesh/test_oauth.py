@@ -22,7 +22,7 @@ from deskmesh_client.session import MemorySession, Tokens
 from mesh.envoy.methods import load_methods
 from services.auth.oauth import CLI
 from services.common.ids import new_id
-from tests.integration.auth.conftest import PASSWORD, serve
+from tests.integration.auth.people import PASSWORD, serve
 from tests.integration.mesh.envoys import Ground, eventually
 from tests.support.server import Headers, TestStack, new_folder, remove_folder
 

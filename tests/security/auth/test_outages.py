@@ -13,7 +13,7 @@ from deskmesh.auth.v1 import auth_service_pb2 as auth
 from services.common.errors import from_rpc_error
 from services.common.ids import new_id
 from services.common.settings import ServiceSettings
-from tests.integration.auth.conftest import PASSWORD, AuthClient, serve
+from tests.integration.auth.people import PASSWORD, AuthClient, serve
 from tests.integration.common.test_chain import wire
 from tests.support.echo import EchoRequest, EchoStub
 from tests.support.server import Headers, TestStack, refused

@@ -46,6 +46,26 @@ class FakeRefreshTokens:
     async def find_family(self, family_id: str) -> RefreshFamily | None:
         return self._store.families.get(family_id)
 
+    async def families_of_programs(self, user_id: str, now: datetime) -> Sequence[RefreshFamily]:
+        renewable = {
+            token.family.id
+            for token, _ in self._store.tokens.values()
+            if token.spent_at is None and token.expires_at > now
+        }
+        found = [
+            family
+            for family in self._store.families.values()
+            if family.user_id == user_id and family.client_id and not family.revoked_at and family.id in renewable
+        ]
+        return sorted(found, key=lambda family: (family.created_at, family.id), reverse=True)
+
+    async def federated_families(self, organization_id: str) -> Sequence[RefreshFamily]:
+        return [
+            family
+            for family in self._store.families.values()
+            if family.organization_id == organization_id and "fed" in family.methods and not family.revoked_at
+        ]
+
     async def revoke_family(self, family_id: str, *, at: datetime) -> None:
         self._store.families[family_id] = replace(self._store.families[family_id], revoked_at=at)
 

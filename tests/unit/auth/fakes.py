@@ -13,6 +13,7 @@ from tests.unit.auth.credential_fakes import FakeApiKeys, FakeRefreshTokens
 from tests.unit.auth.factor_fakes import FakeChallenges, FakeFactors, FakePasskeys
 from tests.unit.auth.member_fakes import FakeInvitations, FakeMemberships, FakeOrganizations, FakeRoles, FakeUsers
 from tests.unit.auth.oauth_fakes import FakeGrants
+from tests.unit.auth.provider_fakes import FakeIdentityProviders
 from tests.unit.auth.store_fakes import FakeStore
 
 
@@ -40,6 +41,7 @@ class FakeWork:
         self.challenges = FakeChallenges(self._store)
         self.api_keys = FakeApiKeys(self._store, self._organization_id or "")
         self.grants = FakeGrants(self._store)
+        self.identity_providers = FakeIdentityProviders(self._store, self._organization_id)
         self.audit = FakeAuditLog(self._store, self._organization_id)
         self.requests = FakeRequests(self._store, self._organization_id or "")
         return self

@@ -42,3 +42,11 @@ class FakeGrants:
 
     async def remove_device(self, device_hash: bytes) -> None:
         del self._store.devices[device_hash]
+
+    async def withdraw(self, user_id: str, client_id: str) -> None:
+        for code in list(self._store.codes_granted.values()):
+            if (code.approval.user_id, code.client_id, code.issued_family_id) == (user_id, client_id, ""):
+                del self._store.codes_granted[code.hash]
+        for device in list(self._store.devices.values()):
+            if device.approval is not None and (device.approval.user_id, device.client_id) == (user_id, client_id):
+                del self._store.devices[device.hash]

@@ -9,6 +9,7 @@ from services.auth.api_keys import ApiKey, ServiceAccount
 from services.auth.audit import AuditEvent
 from services.auth.domain import Membership, Organization, RefreshFamily, StoredRefreshToken, User
 from services.auth.factors import Challenge, Totp
+from services.auth.identity_providers import Identity, IdentityProvider
 from services.auth.invitations import Invitation
 from services.auth.oauth import AuthorizationCode, DeviceRequest
 from services.auth.passkeys import Passkey
@@ -41,6 +42,9 @@ class FakeStore:
     keys: dict[str, ApiKey] = field(default_factory=dict)
     codes_granted: dict[bytes, AuthorizationCode] = field(default_factory=dict)
     devices: dict[bytes, DeviceRequest] = field(default_factory=dict)
+    providers: dict[str, IdentityProvider] = field(default_factory=dict)
+    # Organization, issuer and subject → the identity.
+    identities: dict[tuple[str, str, str], Identity] = field(default_factory=dict)
     events: list[AuditEvent] = field(default_factory=list)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
 

@@ -19,6 +19,7 @@ from services.auth.oauth import (
     DEVICE_CODE,
     DEVICE_LIFETIME,
     REFRESH_TOKEN,
+    TOKEN_EXCHANGE,
     Client,
     Form,
     Refused,
@@ -26,13 +27,15 @@ from services.auth.oauth import (
     hash_secret,
 )
 from services.auth.oauth_errors import ConsentRequestInvalid, NotTheirs, UserCodeInvalid
-from services.auth.oauth_ports import ReadToken
+from services.auth.oauth_ports import Narrowed, ReadToken
 from services.auth.settings import OAuthClient
 from services.auth.usecases.consents import Answerer, Consents, Subject
+from services.auth.usecases.exchange import Exchanges
 from services.auth.usecases.opening import Openings, SignedIn
 from services.auth.usecases.places import Person, Places
 from services.auth.usecases.provider import Issued, Provider
 from services.auth.usecases.sessions import SignUp
+from services.common.permissions import EVERY_PERMISSION
 from tests.unit.auth.account_fakes import FakeAllowances
 from tests.unit.auth.credential_fakes import FakeAccessTokens
 from tests.unit.auth.test_usecases import PASSWORD, Desk
@@ -43,8 +46,11 @@ BACK = "https://shop.example/back?from=desk"
 VERIFIER = "v" * 43
 CHALLENGE = base64.urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode()
 BOTH = frozenset({AUTHORIZATION_CODE, REFRESH_TOKEN})
+WORKER = Client(
+    "worker", "A worker", BOTH | {TOKEN_EXCHANGE}, (), (), hash_secret(SECRET), exchanges=("tickets", "knowledge")
+)
 SHOP = Client("shop", "The shop", BOTH, (BACK,), ("openid", "email"), hash_secret(SECRET))
-CLIENTS = {client.id: client for client in (COMMAND_LINE, SHOP, Client("other", "Another", BOTH, (BACK,)))}
+CLIENTS = {client.id: client for client in (COMMAND_LINE, SHOP, WORKER, Client("other", "Another", BOTH, (BACK,)))}
 LOOPBACK = "http://127.0.0.1:43210/callback"
 
 
@@ -63,6 +69,20 @@ class FakeReader:
         return self.known.get(token)
 
 
+class FakeNarrowTokens:
+    """Keeps what it issued."""
+
+    def __init__(self) -> None:
+        self.issued: list[Narrowed] = []
+
+    def is_whole(self, token: ReadToken) -> bool:
+        return token.audience == "deskmesh"
+
+    def issue(self, narrowed: Narrowed) -> str:
+        self.issued.append(narrowed)
+        return f"for {narrowed.service}"
+
+
 class Door:
     """A person who is signed in, and programs that want in."""
 
@@ -77,6 +97,8 @@ class Door:
             refresh_lifetime=timedelta(days=30),
             successor_key=b"a key of the tests",
         )
+        self.narrow = FakeNarrowTokens()
+        exchanges = Exchanges(self.desk.work, grammar, self.reader, self.narrow, self.desk.clock, EVERY_PERMISSION)
         common = {"pepper": b"a pepper of the tests"}
         self.consents = Consents(
             self.desk.work, grammar, CLIENTS, self.allowances, self.desk.clock, issuer=ISSUER, **common
@@ -88,6 +110,7 @@ class Door:
             self.desk.sessions,
             FakeIdTokens(),
             self.reader,
+            exchanges,
             self.allowances,
             self.desk.clock,
             **common,
@@ -107,7 +130,9 @@ class Door:
         return parse_qs(urlsplit(answer).query)["code"][0]
 
     async def token(self, **parameters: str) -> Issued:
-        return await self.provider.token(Form(parameters), "place")
+        issued = await self.provider.token(Form(parameters), "place")
+        assert isinstance(issued, Issued)
+        return issued
 
     async def redeem(self, code: str, /, **changes: str) -> Issued:
         parameters = {

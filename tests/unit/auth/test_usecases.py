@@ -35,7 +35,7 @@ class Desk:
         self.allowances = FakeAllowances()
         self.announcer = FakeAnnouncer()
         self.mailer = FakeMailer()
-        openings = Openings(
+        openings = self.openings = Openings(
             FakeAccessTokens(), self.clock, refresh_lifetime=timedelta(days=30), successor_key=b"a key of the tests"
         )
         self.mailroom = MailRoom(self.work, self.mailer, self.clock, public_url="https://desk.example/")

@@ -16,6 +16,8 @@ COMMANDS = (
     *(("roles", name) for name in ("permissions", "list", "create", "update", "delete")),
     *(("api-keys", name) for name in ("list", "create", "rotate", "revoke")),
     *(("api-keys", name) for name in ("accounts", "create-account", "delete-account")),
+    *(("programs", name) for name in ("list", "revoke")),
+    *(("sso", name) for name in ("show", "set", "remove")),
 )
 
 
@@ -33,6 +35,8 @@ def test_each_command_says_what_it_does_and_prints_data_when_asked(command: tupl
         ["members", "set-roles", "usr_1", "--role", "boss"],
         ["invitations", "create", "a@example.com", "--role", "boss"],
         ["audit", "--type", "boredom"],
+        ["sso", "set", "Acme", "https://id.acme.example", "desk", "--domain", "acme.example", "--role", "owner"],
+        ["sso", "set", "Acme", "https://id.acme.example", "desk"],
     ],
     ids=" ".join,
 )

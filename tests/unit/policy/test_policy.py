@@ -45,9 +45,23 @@ def test_what_gives_somebody_more_rights_wants_a_fresh_proof() -> None:
         "InvitationService": {"CreateInvitation"},
         "RoleService": {"UpdateRole"},
         "ApiKeyService": {"CreateApiKey", "RotateApiKey"},
+        "IdentityProviderService": {"SetIdentityProvider", "RemoveIdentityProvider"},
     }
     wanted = {f"/deskmesh.auth.v1.{service}/{name}" for service, names in raising.items() for name in names}
     assert {rule.method for rule in TABLE.values() if rule.step_up and rule.permission} == wanted
+
+
+def test_what_changes_how_somebody_gets_in_wants_a_fresh_proof() -> None:
+    ways_in = {
+        "AccountService": {"ChangePassword"},
+        "ConsentService": {"AnswerConsent"},
+        "IdentityProviderService": {"BeginIdentityLink"},
+        "MfaService": {"BeginTotp", "ConfirmTotp", "DisableTotp", "ReplaceRecoveryCodes"},
+        "PasskeyService": {"BeginPasskeyRegistration", "FinishPasskeyRegistration", "RemovePasskey"},
+    }
+    wanted = {f"{service}/{name}" for service, names in ways_in.items() for name in names}
+    found = {rule.method.rpartition(".")[2] for rule in TABLE.values() if rule.step_up and not rule.permission}
+    assert found >= wanted
 
 
 def test_an_rpc_without_the_option_is_refused() -> None:

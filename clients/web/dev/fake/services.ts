@@ -37,6 +37,8 @@ export class FakeServices {
   /** True while nothing can be reached. */
   down = false;
   me = "usr_robin";
+  /** Who was let in. */
+  programs = ["The shop"];
 
   readonly transport: TransportFactory = (interceptors) =>
     createRouterTransport((router) => this.routes(router), {
@@ -155,8 +157,16 @@ export class FakeServices {
       },
       answerConsent: ({ subject, approved }) => {
         known(subject?.how);
+        if (!proved && subject?.how.value?.includes("long_ago")) {
+          throw failure(Code.PermissionDenied, "STEP_UP_REQUIRED", "prove it");
+        }
         if (subject?.how.case === "userCode") return {};
         return { redirectUri: `#${approved ? "code=c" : "error=access_denied"}` };
+      },
+      listPrograms: () => ({ programs: this.programs.map((name) => ({ clientId: name, clientName: name })) }),
+      revokeProgram: ({ clientId }) => {
+        this.programs = this.programs.filter((name) => name !== clientId);
+        return { endedSignIns: 1 };
       },
     });
     router.service(PasskeyService, { listPasskeys: () => ({ passkeys: [] }) });

@@ -6,6 +6,7 @@ import { Button } from "../../ui/Button";
 import { Field } from "../../ui/Field";
 import { useNotify } from "../../ui/Notices";
 import { Failure, Skeleton } from "../../ui/states";
+import { ConsentApi } from "../consent/api";
 import { FormFailure, PasswordField, useForm } from "../session/form";
 import { AccountApi, type Security } from "./api";
 import { create, supported } from "./browserKeys";
@@ -80,6 +81,7 @@ function Sections({ security, run }: { security: Security; run: (action: Action)
       )}
       <AuthenticatorApp security={security} codes={codes} setCodes={setCodes} run={run} />
       <Passkeys security={security} run={run} />
+      <Programs />
       <Section title="Sign out everywhere" text="Ends every sign-in within seconds, this one too.">
         <Button
           onClick={() =>
@@ -200,8 +202,39 @@ function Passkeys({ security, run }: { security: Security; run: (action: Action)
   );
 }
 
+/** Programs that may act for the person; nothing is shown where there are none. */
+function Programs() {
+  const consents = useApi(ConsentApi);
+  const notify = useNotify();
+  const programs = useQuery({ queryKey: ["programs"], queryFn: () => consents.programs() });
+  const putOut = async (id: string) => {
+    try {
+      await consents.putOut(id);
+      await programs.refetch();
+    } catch (error) {
+      notify.failure(error);
+    }
+  };
+  if (programs.isError) return <Failure error={programs.error} onRetry={() => void programs.refetch()} />;
+  if (!programs.data?.length) return null;
+  return (
+    <Section title="Programs" text="You let them in. Removed, they are signed out within seconds.">
+      <ul className={styles.list}>
+        {programs.data.map(({ id, name }) => (
+          <li key={id}>
+            {name}
+            <Button size="s" aria-label={`Remove ${name}`} onClick={() => void putOut(id)}>
+              Remove
+            </Button>
+          </li>
+        ))}
+      </ul>
+    </Section>
+  );
+}
+
 /** Asks who is there, for what is dangerous. */
-function Proof({ withCode, onDone }: { withCode: boolean; onDone: (proved: boolean) => void }) {
+export function Proof({ withCode, onDone }: { withCode: boolean; onDone: (proved: boolean) => void }) {
   const backend = useBackend();
   const account = useApi(AccountApi);
   const form = useForm(async (values) => {

@@ -16,7 +16,13 @@ export interface Question {
   readonly host: string;
 }
 
-/** Letting programs in. */
+/** A program that was let in. */
+export interface Program {
+  readonly id: string;
+  readonly name: string;
+}
+
+/** Letting programs in, and putting them out. */
 export class ConsentApi {
   readonly #consents: Client<typeof ConsentService>;
 
@@ -29,6 +35,22 @@ export class ConsentApi {
       const found = await this.#consents.getConsent({ subject: { how } }, options);
       return { program: found.clientName, scopes: found.scopes, host: found.redirectHost };
     });
+  }
+
+  programs(): Promise<Program[]> {
+    return call(startTrace(), async (options) =>
+      (await this.#consents.listPrograms({}, options)).programs.map(({ clientId, clientName }) => ({
+        id: clientId,
+        name: clientName,
+      })),
+    );
+  }
+
+  putOut(clientId: string): Promise<void> {
+    return call(
+      startTrace(),
+      async (options) => void (await this.#consents.revokeProgram({ clientId }, options)),
+    );
   }
 
   /** Where the browser goes now; empty for a device. */

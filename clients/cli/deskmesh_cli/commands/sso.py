@@ -1,0 +1,108 @@
+"""`deskmesh sso`: signing in to an organization by an OpenID provider of its own."""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from deskmesh.auth.v1 import identity_provider_service_pb2 as pb
+from deskmesh_cli.commands.acting import OWNER, acting
+from deskmesh_cli.commands.members import role_names
+from deskmesh_cli.commands.options import Json
+from deskmesh_cli.connection import Person
+from deskmesh_cli.console import fail, out
+from deskmesh_cli.records import ask, when
+
+app = typer.Typer(help="Signing in by a provider of the organization's own.", no_args_is_help=True)
+
+ROLES = ("customer", "agent", "supervisor", "admin")
+
+Name = Annotated[str, typer.Argument(help="Name that the button shows.")]
+Issuer = Annotated[str, typer.Argument(help="Issuer, such as https://id.acme.example.")]
+ClientId = Annotated[str, typer.Argument(help="What Deskmesh is called there.")]
+Domains = Annotated[list[str], typer.Option("--domain", help="Domain of addresses to let in; repeat.")]
+Hosts = Annotated[list[str], typer.Option("--host", help="Another host where its endpoints stand; repeat.")]
+Creates = Annotated[bool, typer.Option("--create-users", help="Make accounts for who comes for the first time.")]
+RoleName = Annotated[str, typer.Option("--role", help=f"Role of those: {', '.join(ROLES)}.")]
+_HIDDEN = (
+    "Read the secret that goes with the client ID from the standard input; the one that is known stays without it."
+)
+Secret = Annotated[bool, typer.Option("--secret", help=_HIDDEN)]
+
+
+@app.command("show")
+@acting
+def show(person: Person = OWNER, as_json: Json = False) -> None:
+    """Show the provider; never its secret."""
+    request = pb.GetIdentityProviderRequest()
+    ask(person, lambda client: client.identity_providers.GetIdentityProvider(request), _show, as_json=as_json)
+
+
+@app.command("set")
+@acting
+def set_provider(
+    name: Name,
+    issuer: Issuer,
+    client_id: ClientId,
+    domain: Domains = [],  # noqa: B006 - typer copies it
+    host: Hosts = [],  # noqa: B006 - typer copies it
+    create_users: Creates = False,
+    newcomers: RoleName = "customer",
+    secret: Secret = False,
+    person: Person = OWNER,
+    as_json: Json = False,
+) -> None:
+    """Set up the provider, or replace its settings, once it has answered as one."""
+    if newcomers not in ROLES:
+        raise fail(f"There is no role {newcomers} to give.", f"Say one of {', '.join(ROLES)}.")
+    if not domain:
+        raise fail("Whose addresses are let in?", "Name at least one --domain.")
+    request = pb.SetIdentityProviderRequest(
+        name=name,
+        issuer=issuer,
+        client_id=client_id,
+        client_secret=_secret() if secret else "",
+        email_domains=domain,
+        hosts=host,
+        creates_users=create_users,
+        role=f"ROLE_{newcomers.upper()}",
+    )
+    ask(person, lambda client: client.identity_providers.SetIdentityProvider(request), _show, as_json=as_json)
+
+
+@app.command("remove")
+@acting
+def remove(person: Person = OWNER, as_json: Json = False) -> None:
+    """Remove the provider, and end the sign-ins by it."""
+    request = pb.RemoveIdentityProviderRequest()
+    ask(
+        person,
+        lambda client: client.identity_providers.RemoveIdentityProvider(request),
+        lambda answer: out.print(f"Removed; {answer.ended_sign_ins} sign-ins ended."),
+        as_json=as_json,
+    )
+
+
+def _secret() -> str:
+    # Not an option: it would stay in the shell's history and in the list of processes.
+    if sys.stdin.isatty():
+        typed: str = typer.prompt("Client secret", hide_input=True, err=True)
+        return typed
+    return sys.stdin.readline().strip()
+
+
+def _show(answer: Any) -> None:
+    found = answer.identity_provider
+    first = f"get an account as {role_names([found.role], ())}" if found.creates_users else "are not let in"
+    lines = {
+        "name": found.name,
+        "issuer": found.issuer,
+        "client ID": found.client_id,
+        "addresses of": ", ".join(found.email_domains),
+        "other hosts": ", ".join(found.hosts) or "none",
+        "newcomers": first,
+        "redirect URI": found.redirect_uri,
+        "since": when(found.updated_at),
+    }
+    for what, value in lines.items():
+        out.print(f"{what:13} {value}", markup=False, highlight=False)

@@ -1,0 +1,42 @@
+"""Between the protos of identity providers and the domain."""
+
+from typing import Any
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from deskmesh.auth.v1 import identity_provider_pb2, user_pb2
+from deskmesh.auth.v1 import identity_provider_service_pb2 as pb
+from services.auth import mapping
+from services.auth.domain import Role
+from services.auth.identity_providers import IdentityProvider
+from services.auth.usecases.identity_providers import Settings
+
+
+def to_settings(request: pb.SetIdentityProviderRequest) -> Settings:
+    return Settings(
+        request.name,
+        request.issuer,
+        request.client_id,
+        request.client_secret,
+        tuple(request.email_domains),
+        tuple(request.hosts),
+        request.creates_users,
+        mapping.to_role(request.role) or Role.CUSTOMER,
+    )
+
+
+def provider(found: IdentityProvider, redirect_uri: str) -> identity_provider_pb2.IdentityProvider:
+    role: Any = user_pb2.Role.Value(f"ROLE_{found.role.name}")
+    updated_at = Timestamp()
+    updated_at.FromDatetime(found.updated_at)
+    return identity_provider_pb2.IdentityProvider(
+        name=found.name,
+        issuer=found.issuer,
+        client_id=found.client_id,
+        email_domains=found.email_domains,
+        hosts=found.hosts,
+        creates_users=found.creates_users,
+        role=role,
+        redirect_uri=redirect_uri,
+        updated_at=updated_at,
+    )

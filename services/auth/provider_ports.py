@@ -1,0 +1,45 @@
+"""What signing in by another provider needs from outside, in the domain's words."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider
+
+
+class IdentityProviders(Protocol):
+    """The providers of organizations, one each, and the identities they vouch for."""
+
+    async def find(self, organization_id: str) -> IdentityProvider | None:
+        """The provider of an organization."""
+
+    async def put(self, provider: IdentityProvider) -> None:
+        """Keep it in place of what was there."""
+
+    async def remove(self, organization_id: str) -> None:
+        """Forget it. Identities stay: should it come back, they are who they were."""
+
+    async def identity(self, organization_id: str, issuer: str, subject: str) -> Identity | None:
+        """Whom a person at a provider stands for."""
+
+    async def link(self, identity: Identity) -> None:
+        """Keep it; raises IdentityNotAllowed if it stands for somebody already."""
+
+
+class ExternalProviders(Protocol):
+    """Speaks with providers. Each call raises IdentityProviderUnavailable when one does not answer as it should."""
+
+    async def check(self, provider: IdentityProvider) -> None:
+        """Raises IdentityProviderInvalid unless it is one that can be used."""
+
+    async def authorization_url(self, provider: IdentityProvider, redirect_uri: str, handshake: Handshake) -> str:
+        """Where to send the browser."""
+
+    async def assertion(
+        self,
+        provider: IdentityProvider,
+        secret: str,
+        redirect_uri: str,
+        handshake: Handshake,
+        answer: Mapping[str, str],
+    ) -> Assertion:
+        """Who came back. Raises ProviderSignInInvalid or ProviderSignInRefused."""

@@ -1,0 +1,75 @@
+"""Signing in by an organization's own provider."""
+
+from typing import Any
+
+import grpc.aio
+
+from deskmesh.auth.v1 import identity_provider_service_pb2 as pb
+from deskmesh.auth.v1 import identity_provider_service_pb2_grpc
+from services.auth import mapping
+from services.auth.mappings import identity_providers as own
+from services.auth.servicer import source_of
+from services.auth.usecases.identity_providers import IdentityProviders
+from services.auth.usecases.provider_sign_in import ProviderSignIns
+from services.common.context import caller
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class IdentityProviderServicer(identity_provider_service_pb2_grpc.IdentityProviderServiceServicer):
+    """The organization's provider, and who comes by it."""
+
+    def __init__(self, providers: IdentityProviders, sign_ins: ProviderSignIns) -> None:
+        self._providers = providers
+        self._sign_ins = sign_ins
+
+    async def GetIdentityProvider(
+        self, request: pb.GetIdentityProviderRequest, context: Context
+    ) -> pb.GetIdentityProviderResponse:
+        found = await self._providers.get(caller().organization_id)
+        return pb.GetIdentityProviderResponse(identity_provider=own.provider(found, self._sign_ins.redirect_uri))
+
+    async def SetIdentityProvider(
+        self, request: pb.SetIdentityProviderRequest, context: Context
+    ) -> pb.SetIdentityProviderResponse:
+        found = await self._providers.set(caller().organization_id, own.to_settings(request))
+        return pb.SetIdentityProviderResponse(identity_provider=own.provider(found, self._sign_ins.redirect_uri))
+
+    async def RemoveIdentityProvider(
+        self, request: pb.RemoveIdentityProviderRequest, context: Context
+    ) -> pb.RemoveIdentityProviderResponse:
+        ended = await self._providers.remove(caller().organization_id)
+        return pb.RemoveIdentityProviderResponse(ended_sign_ins=ended)
+
+    async def GetSignInOptions(
+        self, request: pb.GetSignInOptionsRequest, context: Context
+    ) -> pb.GetSignInOptionsResponse:
+        return pb.GetSignInOptionsResponse(provider_name=await self._sign_ins.name_of(request.organization_slug))
+
+    async def BeginProviderSignIn(
+        self, request: pb.BeginProviderSignInRequest, context: Context
+    ) -> pb.BeginProviderSignInResponse:
+        url, token = await self._sign_ins.begin(request.organization_slug, source_of(context))
+        return pb.BeginProviderSignInResponse(authorization_url=url, attempt_token=token)
+
+    async def FinishProviderSignIn(
+        self, request: pb.FinishProviderSignInRequest, context: Context
+    ) -> pb.FinishProviderSignInResponse:
+        signed_in = await self._sign_ins.finish(request.attempt_token, request.answer)
+        return pb.FinishProviderSignInResponse(
+            principal=mapping.principal(signed_in.principal), tokens=mapping.tokens(signed_in.tokens)
+        )
+
+    async def BeginIdentityLink(
+        self, request: pb.BeginIdentityLinkRequest, context: Context
+    ) -> pb.BeginIdentityLinkResponse:
+        me = caller()
+        url, token = await self._sign_ins.begin_link(me.organization_id, me.user_id, source_of(context))
+        return pb.BeginIdentityLinkResponse(authorization_url=url, attempt_token=token)
+
+    async def FinishIdentityLink(
+        self, request: pb.FinishIdentityLinkRequest, context: Context
+    ) -> pb.FinishIdentityLinkResponse:
+        me = caller()
+        await self._sign_ins.finish_link(me.organization_id, me.user_id, request.attempt_token, request.answer)
+        return pb.FinishIdentityLinkResponse()

@@ -1,0 +1,110 @@
+"""Which provider an organization signs in by: set up, shown and removed."""
+
+from dataclasses import dataclass, replace
+
+from services.auth.account_ports import Announcer
+from services.auth.audit import AuditEvent, EventType
+from services.auth.domain import Role
+from services.auth.factor_ports import Envelope
+from services.auth.identity_providers import IdentityProvider
+from services.auth.ports import WorkFactory
+from services.auth.provider_errors import IdentityProviderNotFound
+from services.auth.provider_ports import ExternalProviders
+from services.common.clock import Clock
+from services.common.errors import InvalidInput
+from services.common.revocations import Revocation
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What an owner says of the provider; an empty secret leaves the one that is known."""
+
+    name: str
+    issuer: str
+    client_id: str
+    client_secret: str
+    email_domains: tuple[str, ...]
+    hosts: tuple[str, ...]
+    creates_users: bool
+    role: Role
+
+
+class IdentityProviders:
+    """The providers of organizations. `envelope` seals their secrets."""
+
+    def __init__(
+        self,
+        work: WorkFactory,
+        external: ExternalProviders,
+        envelope: Envelope,
+        announcer: Announcer,
+        clock: Clock,
+    ) -> None:
+        self._work = work
+        self._external = external
+        self._envelope = envelope
+        self._announcer = announcer
+        self._clock = clock
+
+    async def get(self, organization_id: str) -> IdentityProvider:
+        """Raises IdentityProviderNotFound."""
+        async with self._work.tenant(organization_id) as work:
+            found = await work.identity_providers.find(organization_id)
+        if found is None:
+            raise IdentityProviderNotFound
+        return found
+
+    async def set(self, organization_id: str, settings: Settings) -> IdentityProvider:
+        """Keep it once it answers. Raises InvalidInput, IdentityProviderInvalid or IdentityProviderUnavailable."""
+        async with self._work.tenant(organization_id) as work:
+            before = await work.identity_providers.find(organization_id)
+        provider = IdentityProvider(
+            organization_id,
+            " ".join(settings.name.split()),
+            settings.issuer,
+            settings.client_id,
+            b"",
+            settings.email_domains,
+            settings.hosts,
+            settings.creates_users,
+            settings.role,
+            self._clock(),
+        )
+        provider.check()
+        if settings.client_secret:
+            sealed = self._envelope.seal(organization_id, settings.client_secret.encode())
+        elif before is not None and (before.issuer, before.client_id) == (provider.issuer, provider.client_id):
+            sealed = before.sealed_secret
+        else:
+            # The secret of one provider is never shown to another.
+            raise InvalidInput(violations=[("client_secret", "is needed for another issuer or client_id")])
+        await self._external.check(provider)
+        provider = replace(provider, sealed_secret=sealed)
+        async with self._work.tenant(organization_id) as work:
+            await work.identity_providers.put(provider)
+            await work.audit.add(self._event(EventType.IDENTITY_PROVIDER_SET, provider))
+            await work.commit()
+        return provider
+
+    async def remove(self, organization_id: str) -> int:
+        """Forget it, and end the sign-ins by it; how many. Raises IdentityProviderNotFound."""
+        now = self._clock()
+        async with self._work.system() as work:
+            await work.organizations.lock(organization_id)
+            provider = await work.identity_providers.find(organization_id)
+            if provider is None:
+                raise IdentityProviderNotFound
+            await work.identity_providers.remove(organization_id)
+            ended = []
+            for family in await work.refresh_tokens.federated_families(organization_id):
+                ended.append(Revocation(family.id, now.timestamp()))
+                await work.refresh_tokens.revoke_family(family.id, at=now)
+                await work.revocations.add(ended[-1], at=now)
+            await work.audit.add(self._event(EventType.IDENTITY_PROVIDER_REMOVED, provider))
+            await work.commit()
+        await self._announcer.announce(ended)
+        return len(ended)
+
+    def _event(self, kind: EventType, provider: IdentityProvider) -> AuditEvent:
+        details = {"issuer": provider.issuer, "creates_users": str(provider.creates_users), "role": str(provider.role)}
+        return AuditEvent.of(kind, provider.organization_id, at=self._clock(), details=details)

@@ -1,0 +1,405 @@
+"""Signing in by another OpenID provider, which nobody here wrote, over real TLS and on real stores."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import jwt
+import pytest
+import pytest_asyncio
+from aiohttp import web
+from jwkest.jws import JWS
+
+from deskmesh.auth.v1 import auth_service_pb2, mfa_service_pb2, passkey_service_pb2, user_pb2
+from deskmesh.auth.v1 import identity_provider_service_pb2 as pb
+from deskmesh.auth.v1.audit_event_pb2 import AuditEventType
+from deskmesh.auth.v1.audit_service_pb2 import ListAuditEventsRequest
+from deskmesh.auth.v1.audit_service_pb2_grpc import AuditServiceStub
+from deskmesh.auth.v1.identity_provider_service_pb2_grpc import IdentityProviderServiceStub
+from deskmesh.auth.v1.membership_service_pb2 import SwitchOrganizationRequest
+from deskmesh.auth.v1.membership_service_pb2_grpc import MembershipServiceStub
+from services.common.ids import new_id
+from tests.integration.auth.acme import CLIENT_ID, SECRET, Acme, acme, new_key, state_of
+from tests.integration.auth.people import PASSWORD, AuthClient, Person, serve
+from tests.support.server import Headers, TestStack, refused
+
+PUBLIC = "https://desk.example"
+CALLBACK = f"{PUBLIC}/sign-in/callback"
+
+
+@dataclass
+class House:
+    """An organization that signs in by Acme."""
+
+    auth: AuthClient
+    acme: Acme
+    owner: Person
+
+    def __post_init__(self) -> None:
+        self.stub = IdentityProviderServiceStub(self.auth.service.channel("edge"))
+
+    async def set_up(self, **changes: Any) -> Any:
+        values: dict[str, Any] = {
+            "name": "Acme",
+            "issuer": self.acme.issuer,
+            "client_id": CLIENT_ID,
+            "client_secret": SECRET,
+            "email_domains": ["acme.example"],
+            "creates_users": True,
+            "role": user_pb2.ROLE_AGENT,
+        }
+        request = pb.SetIdentityProviderRequest(**values | changes)
+        return (await self.stub.SetIdentityProvider(request, metadata=self.owner.headers)).identity_provider
+
+    def newcomer(self, **claims: Any) -> str:
+        """Somebody at Acme; returns their name there."""
+        name = new_id("p")
+        self.acme.people[name] = {"email": f"{name}@acme.example", "email_verified": True, "name": "Eve"} | claims
+        return name
+
+    async def begin(self) -> tuple[str, str]:
+        request = pb.BeginProviderSignInRequest(organization_slug=self.owner.slug)
+        began = await self.stub.BeginProviderSignIn(request)
+        return began.authorization_url, began.attempt_token
+
+    async def finish(self, token: str, answer: str) -> Any:
+        request = pb.FinishProviderSignInRequest(attempt_token=token, answer=answer)
+        return await self.stub.FinishProviderSignIn(request)
+
+    async def enter(self, person: str) -> Any:
+        url, token = await self.begin()
+        return await self.finish(token, self.acme.approve(url, person))
+
+    async def refusal(self, person: str) -> str:
+        async with refused() as refusal:
+            await self.enter(person)
+        return refusal.error.reason
+
+
+@pytest_asyncio.fixture(scope="module")
+async def running(stack: TestStack) -> AsyncIterator[tuple[AuthClient, Acme]]:
+    changes = {
+        "public_url": PUBLIC,
+        "identity_provider_ca_file": stack.pki.files("auth")["tls_ca_file"],
+        "identity_provider_private_addresses": True,
+    }
+    async with acme(stack, CALLBACK) as provider, serve(stack, "providers", **changes) as auth:
+        yield auth, provider
+
+
+@pytest_asyncio.fixture
+async def house(running: tuple[AuthClient, Acme]) -> House:
+    auth, provider = running
+    provider.instead = {}
+    provider.discovery = provider.tokens = lambda document: document
+    found = House(auth, provider, await auth.founder())
+    await found.set_up()
+    return found
+
+
+def bearer(signed_in: Any) -> Headers:
+    return (("authorization", f"Bearer {signed_in.tokens.access_token}"),)
+
+
+async def test_somebody_new_comes_in_by_the_provider_and_is_known_the_next_time(house: House) -> None:
+    options = pb.GetSignInOptionsRequest(organization_slug=house.owner.slug)
+    assert (await house.stub.GetSignInOptions(options)).provider_name == "Acme"
+    person = house.newcomer()
+    first = await house.enter(person)
+    assert first.principal.user.email == f"{person}@acme.example"
+    assert first.principal.organization.id == house.owner.organization_id
+    assert list(first.principal.roles) == [user_pb2.ROLE_AGENT]
+    assert (await house.enter(person)).principal.user.id == first.principal.user.id
+    me = await house.auth.auth.WhoAmI(auth_service_pb2.WhoAmIRequest(), metadata=bearer(first))
+    assert me.principal.user.id == first.principal.user.id
+    audit = AuditServiceStub(house.auth.service.channel("edge"))
+    events = (await audit.ListAuditEvents(ListAuditEventsRequest(), metadata=house.owner.headers)).events
+    kinds = [AuditEventType.Name(event.type).removeprefix("AUDIT_EVENT_TYPE_") for event in reversed(events)]
+    came = ["SIGN_UP", "IDENTITY_LINKED", "SIGN_IN", "SIGN_IN"]
+    assert kinds[-5:] == ["IDENTITY_PROVIDER_SET", *came]
+    # Who signs out has to be vouched for anew.
+    await house.auth.auth.SignOut(auth_service_pb2.SignOutRequest(refresh_token=first.tokens.refresh_token))
+    async with refused() as refusal:
+        request = auth_service_pb2.RefreshTokenRequest(refresh_token=first.tokens.refresh_token)
+        await house.auth.auth.RefreshToken(request)
+    assert refusal.error.reason == "REFRESH_TOKEN_INVALID"
+
+
+async def test_many_who_come_for_the_first_time_at_once_are_one_person(house: House) -> None:
+    person = house.newcomer()
+    entered = await asyncio.gather(*(house.enter(person) for _ in range(5)))
+    assert len({one.principal.user.id for one in entered}) == 1
+
+
+async def test_the_providers_word_opens_one_organization_and_proves_nothing_anew(house: House) -> None:
+    entered = await house.enter(house.newcomer())
+    channel = house.auth.service.channel("edge")
+    async with refused() as refusal:
+        request = SwitchOrganizationRequest(organization_slug=house.owner.slug)
+        await MembershipServiceStub(channel).SwitchOrganization(request, metadata=bearer(entered))
+    assert refusal.error.code is grpc.StatusCode.PERMISSION_DENIED
+    async with refused() as refusal:
+        begin = passkey_service_pb2.BeginPasskeyRegistrationRequest()
+        await house.auth.passkeys.BeginPasskeyRegistration(begin, metadata=bearer(entered))
+    assert refusal.error.reason == "STEP_UP_REQUIRED"
+    async with refused() as refusal:
+        await house.auth.mfa.StepUp(mfa_service_pb2.StepUpRequest(password=PASSWORD), metadata=bearer(entered))
+    assert refusal.error.reason == "CREDENTIALS_INVALID"
+
+
+async def test_an_account_that_is_there_is_linked_by_its_holder_alone(house: House) -> None:
+    customer = await house.auth.customer(house.owner.slug)
+    await house.set_up(email_domains=["example.com"])
+    person = house.newcomer(email=customer.email)
+    assert await house.refusal(person) == "IDENTITY_NOT_LINKED"
+    began = await house.stub.BeginIdentityLink(pb.BeginIdentityLinkRequest(), metadata=customer.headers)
+    answer = house.acme.approve(began.authorization_url, person)
+    finish = pb.FinishIdentityLinkRequest(attempt_token=began.attempt_token, answer=answer)
+    async with refused() as refusal:
+        await house.stub.FinishIdentityLink(finish, metadata=house.owner.headers)
+    assert refusal.error.reason == "PROVIDER_SIGN_IN_INVALID"
+    began = await house.stub.BeginIdentityLink(pb.BeginIdentityLinkRequest(), metadata=customer.headers)
+    answer = house.acme.approve(began.authorization_url, person)
+    finish = pb.FinishIdentityLinkRequest(attempt_token=began.attempt_token, answer=answer)
+    await house.stub.FinishIdentityLink(finish, metadata=customer.headers)
+    assert (await house.enter(person)).principal.user.id == customer.user_id
+
+
+@pytest.mark.parametrize(
+    ("claims", "because"),
+    [({"email_verified": False}, "email_unverified"), ({"email": "eve@elsewhere.example"}, "email_domain")],
+    ids=["not verified", "another domain"],
+)
+async def test_who_is_not_let_in(house: House, claims: dict[str, Any], because: str) -> None:
+    async with refused() as refusal:
+        await house.enter(house.newcomer(**claims))
+    assert (refusal.error.reason, refusal.error.metadata["because"]) == ("IDENTITY_NOT_ALLOWED", because)
+
+
+async def test_an_answer_counts_once_for_the_attempt_of_this_browser(house: House) -> None:
+    person = house.newcomer()
+    url, token = await house.begin()
+    answer = house.acme.approve(url, person)
+    other_url, other = await house.begin()
+    wrong = [
+        (other, answer),
+        (token, answer.replace(state_of(url), state_of(other_url))),
+        ("made-up", answer),
+    ]
+    for attempt in wrong:
+        async with refused() as refusal:
+            await house.finish(*attempt)
+        assert refusal.error.reason == "PROVIDER_SIGN_IN_INVALID"
+    url, token = await house.begin()
+    answer = house.acme.approve(url, person)
+    await house.finish(token, answer)
+    async with refused() as refusal:
+        await house.finish(token, answer)
+    assert refusal.error.reason == "PROVIDER_SIGN_IN_INVALID"
+
+
+async def test_a_code_of_another_attempt_does_not_pass_as_this_ones(house: House) -> None:
+    person = house.newcomer()
+    stolen, _ = await house.begin()
+    code = house.acme.approve(stolen, person)
+    url, token = await house.begin()
+    async with refused() as refusal:
+        await house.finish(token, code.replace(state_of(stolen), state_of(url)))
+    assert refusal.error.reason == "PROVIDER_SIGN_IN_INVALID"
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("error=access_denied", "PROVIDER_SIGN_IN_REFUSED"),
+        ("code=c&iss=https%3A%2F%2Fid.evil.example", "PROVIDER_SIGN_IN_INVALID"),
+        ("code=made-up", "PROVIDER_SIGN_IN_INVALID"),
+        ("code=", "PROVIDER_SIGN_IN_INVALID"),
+        ("code=a&code=b", "PROVIDER_SIGN_IN_INVALID"),
+    ],
+)
+async def test_answers_that_sign_nobody_in(house: House, answer: str, reason: str) -> None:
+    url, token = await house.begin()
+    async with refused() as refusal:
+        await house.finish(token, f"{answer}&state={state_of(url)}")
+    assert refusal.error.reason == reason
+
+
+async def test_a_provider_that_says_it_names_itself_has_to(house: House) -> None:
+    house.acme.discovery = lambda said: said | {"authorization_response_iss_parameter_supported": True}
+    await house.set_up()
+    person = house.newcomer()
+    assert await house.refusal(person) == "PROVIDER_SIGN_IN_INVALID"
+    url, token = await house.begin()
+    entered = await house.finish(token, f"{house.acme.approve(url, person)}&iss={house.acme.issuer}")
+    assert entered.principal.user.email == f"{person}@acme.example"
+
+
+def _signed(acme_key: Any, **changes: Any) -> Any:
+    """Replaces the ID token by one with other claims or another key."""
+
+    def change(tokens: dict[str, Any]) -> dict[str, Any]:
+        claims = jwt.decode(tokens["id_token"], options={"verify_signature": False})
+        said = {name: value for name, value in (claims | changes).items() if value is not None}
+        return tokens | {"id_token": JWS(said, alg="RS256").sign_compact([acme_key])}
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"nonce": "another"},
+        {"nonce": None},
+        {"aud": "another"},
+        {"aud": [CLIENT_ID, "another"]},
+        {"iss": "https://id.evil.example"},
+        {"exp": 1},
+        {"exp": None},
+        {"sub": None},
+        {"sub": ""},
+        {"azp": "another"},
+        {"at_hash": "another"},
+    ],
+    ids=str,
+)
+async def test_an_id_token_that_does_not_hold(house: House, changes: dict[str, Any]) -> None:
+    house.acme.tokens = _signed(house.acme.provider.signing_key, **changes)
+    assert await house.refusal(house.newcomer()) == "PROVIDER_SIGN_IN_INVALID"
+
+
+async def test_an_id_token_signed_by_somebody_else_or_by_nobody(house: House) -> None:
+    own = house.acme.provider.signing_key
+    stranger = new_key(own.kid)
+    house.acme.tokens = _signed(stranger)
+    assert await house.refusal(house.newcomer()) == "PROVIDER_SIGN_IN_INVALID"
+    for forged in ("", "nonsense", "eyJhbGciOiJub25lIn0.e30.", "a.b.c.d.e"):
+        house.acme.tokens = lambda tokens, forged=forged: tokens | {"id_token": forged}  # type: ignore[misc]
+        assert await house.refusal(house.newcomer()) == "PROVIDER_SIGN_IN_INVALID"
+
+
+async def test_the_person_that_userinfo_tells_of_is_the_one_who_signed_in(house: House) -> None:
+    async def of_another(_request: web.Request) -> web.StreamResponse:
+        return web.json_response({"sub": "another", "email": "eve@acme.example", "email_verified": True})
+
+    house.acme.instead["/userinfo"] = of_another
+    assert await house.refusal(house.newcomer()) == "PROVIDER_SIGN_IN_INVALID"
+
+
+async def test_what_it_says_and_its_keys_are_kept_and_new_keys_are_found(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.enter(house.newcomer())
+    house.acme.asked.clear()
+    await house.enter(house.newcomer())
+    assert house.acme.asked == ["/token", "/userinfo"]
+    house.acme.rotate()
+    # Not for every key that is made up.
+    assert await house.refusal(house.newcomer()) == "PROVIDER_SIGN_IN_INVALID"
+    monkeypatch.setattr("services.auth.adapters.openid.KEYS_AGAIN_SECONDS", 0.0)
+    assert (await house.enter(house.newcomer())).principal.user.id
+
+
+async def never(_request: web.Request) -> web.StreamResponse:
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def elsewhere(_request: web.Request) -> web.StreamResponse:
+    raise web.HTTPFound("https://localhost/elsewhere")
+
+
+async def huge(request: web.Request) -> web.StreamResponse:
+    answer = web.StreamResponse()
+    await answer.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        for _ in range(100):
+            await answer.write(b" " * 65536)
+    return answer
+
+
+async def packed(_request: web.Request) -> web.StreamResponse:
+    return web.Response(body=b"\x1f\x8b", headers={"Content-Encoding": "gzip"})
+
+
+async def deep(_request: web.Request) -> web.StreamResponse:
+    return web.Response(text="[" * 100_000)
+
+
+async def broken(_request: web.Request) -> web.StreamResponse:
+    return web.Response(status=500)
+
+
+@pytest.mark.parametrize("path", ["/token", "/userinfo"])
+@pytest.mark.parametrize("answer", [never, elsewhere, huge, packed, deep, broken])
+async def test_a_provider_that_misbehaves_is_left_alone(
+    house: House, monkeypatch: pytest.MonkeyPatch, path: str, answer: Any
+) -> None:
+    monkeypatch.setattr("services.auth.adapters.outside.TIMEOUT_SECONDS", 0.2)
+    house.acme.instead[path] = answer
+    async with refused() as refusal:
+        await house.enter(house.newcomer())
+    expected = "IDENTITY_PROVIDER_UNAVAILABLE"
+    assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.UNAVAILABLE, expected)
+    assert "/elsewhere" not in house.acme.asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"issuer": "https://id.evil.example"}, "issuer"),
+        ({"token_endpoint": "https://evil.example/token"}, "hosts"),
+        ({"jwks_uri": "https://169.254.169.254/keys"}, "hosts"),
+        ({"userinfo_endpoint": "http://localhost/userinfo"}, "hosts"),
+        ({"authorization_endpoint": "javascript:alert(1)"}, "issuer"),
+        ({"authorization_endpoint": None}, "issuer"),
+        ({"response_types_supported": ["id_token"]}, "issuer"),
+    ],
+    ids=str,
+)
+async def test_what_is_no_provider_to_rely_on_is_not_set_up(house: House, changes: dict[str, Any], field: str) -> None:
+    house.acme.discovery = lambda said: {k: v for k, v in (said | changes).items() if v is not None}
+    async with refused() as refusal:
+        await house.set_up()
+    assert refusal.error.reason == "IDENTITY_PROVIDER_INVALID"
+    assert [name for name, _ in refusal.error.violations] == [field]
+
+
+async def test_only_an_owner_with_a_fresh_proof_sets_it_up_and_nobody_is_told_the_secret(house: House) -> None:
+    customer = await house.auth.customer(house.owner.slug)
+    for person in (customer, await house.auth.founder()):
+        async with refused() as refusal:
+            await house.stub.GetIdentityProvider(pb.GetIdentityProviderRequest(), metadata=person.headers)
+        assert refusal.error.reason in ("PERMISSION_MISSING", "IDENTITY_PROVIDER_NOT_FOUND")
+    found = await house.stub.GetIdentityProvider(pb.GetIdentityProviderRequest(), metadata=house.owner.headers)
+    assert found.identity_provider.redirect_uri == CALLBACK
+    assert SECRET not in str(found)
+    # The secret that is known stays.
+    assert (await house.set_up(client_secret="", name="Acme Inc.")).name == "Acme Inc."
+    assert (await house.enter(house.newcomer())).principal.user.id
+    entered = await house.enter(house.newcomer())
+    removed = await house.stub.RemoveIdentityProvider(pb.RemoveIdentityProviderRequest(), metadata=house.owner.headers)
+    assert removed.ended_sign_ins == 2
+    async with refused() as refusal:
+        request = auth_service_pb2.RefreshTokenRequest(refresh_token=entered.tokens.refresh_token)
+        await house.auth.auth.RefreshToken(request)
+    assert refusal.error.reason == "REFRESH_TOKEN_INVALID"
+    async with refused() as refusal:
+        await house.begin()
+    assert refusal.error.reason == "IDENTITY_PROVIDER_NOT_FOUND"
+
+
+async def test_without_leave_nothing_private_is_asked(stack: TestStack, house: House) -> None:
+    trust = stack.pki.files("auth")["tls_ca_file"]
+    async with serve(stack, "public-providers", public_url=PUBLIC, identity_provider_ca_file=trust) as auth:
+        public = House(auth, house.acme, await auth.founder())
+        house.acme.asked.clear()
+        port = house.acme.issuer.rpartition(":")[2]
+        for host in ("localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1", "169.254.169.254"):
+            async with refused() as refusal:
+                await public.set_up(issuer=f"https://{host}:{port}")
+            assert refusal.error.reason == "IDENTITY_PROVIDER_UNAVAILABLE", host
+    assert house.acme.asked == []

@@ -1,0 +1,63 @@
+"""The ports of signing in by another provider, in memory."""
+
+from collections.abc import Mapping
+
+from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider
+from services.auth.provider_errors import IdentityNotAllowed
+from services.common.errors import DomainError
+from tests.unit.auth.store_fakes import FakeStore
+
+
+class FakeIdentityProviders:
+    """See `provider_ports.IdentityProviders`; a tenant sees its own."""
+
+    def __init__(self, store: FakeStore, tenant: str | None) -> None:
+        self._store = store
+        self._tenant = tenant
+
+    async def find(self, organization_id: str) -> IdentityProvider | None:
+        return self._store.providers.get(organization_id) if self._tenant in (None, organization_id) else None
+
+    async def put(self, provider: IdentityProvider) -> None:
+        self._store.providers[provider.organization_id] = provider
+
+    async def remove(self, organization_id: str) -> None:
+        self._store.providers.pop(organization_id, None)
+
+    async def identity(self, organization_id: str, issuer: str, subject: str) -> Identity | None:
+        return self._store.identities.get((organization_id, issuer, subject))
+
+    async def link(self, identity: Identity) -> None:
+        key = identity.organization_id, identity.issuer, identity.subject
+        if key in self._store.identities:
+            raise IdentityNotAllowed
+        self._store.identities[key] = identity
+
+
+class FakeExternal:
+    """See `provider_ports.ExternalProviders`: says what it was told to, to whoever shows the right state."""
+
+    def __init__(self) -> None:
+        self.says: Assertion | DomainError = Assertion("sub-1", "eve@acme.example", email_verified=True, name="Eve")
+        self.checked: list[str] = []
+        self.secrets: list[str] = []
+
+    async def check(self, provider: IdentityProvider) -> None:
+        self.checked.append(provider.issuer)
+
+    async def authorization_url(self, provider: IdentityProvider, redirect_uri: str, handshake: Handshake) -> str:
+        return f"{provider.issuer}/authorize?state={handshake.state}"
+
+    async def assertion(
+        self,
+        provider: IdentityProvider,
+        secret: str,
+        redirect_uri: str,
+        handshake: Handshake,
+        answer: Mapping[str, str],
+    ) -> Assertion:
+        assert answer["state"] == handshake.state
+        self.secrets.append(secret)
+        if isinstance(self.says, DomainError):
+            raise self.says
+        return self.says
