@@ -156,12 +156,14 @@ class Conductor:
         return tuple(gates)
 
     async def _ask(self, new: RunningVersion, old: RunningVersion | None) -> Mapping[str, list[Answer]]:
-        """By turns, so that both meet the same load of the machine."""
+        """Both at once, so that they meet the same load of the machine: by turns, the old one would compute alone with
+        the requests that it serves, and the new one beside them."""
+        sides = {"new": new} | ({"old": old} if old is not None else {})
         answers: dict[str, list[Answer]] = {"new": [], "old": []}
         for golden in QUESTIONS:
-            answers["new"].append(await self._applications.ask(new.model, new.replicas[0], golden))
-            if old is not None:
-                answers["old"].append(await self._applications.ask(old.model, old.replicas[0], golden))
+            asked = (self._applications.ask(one.model, one.replicas[0], golden) for one in sides.values())
+            for side, answer in zip(sides, await asyncio.gather(*asked), strict=True):
+                answers[side].append(answer)
         return answers
 
     async def _run(self) -> None:

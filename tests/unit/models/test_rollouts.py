@@ -144,6 +144,14 @@ def test_with_nothing_to_compare_only_errors_count() -> None:
     assert not all(gate.passed for gate in judge(Measured([Answer(error="x")]), None, Limits()))
 
 
+def test_what_fails_for_both_is_not_the_candidates_fault_but_it_must_answer_something() -> None:
+    slow, hopeless = Answer(error="DEADLINE_EXCEEDED"), Measured([Answer(error="DEADLINE_EXCEEDED")] * 6)
+    busy = Measured([FINE] * 5 + [slow])
+    assert judge(busy, busy, Limits())[0].passed
+    assert not judge(Measured([FINE] * 4 + [slow] * 2), busy, Limits())[0].passed
+    assert not judge(hopeless, hopeless, Limits())[0].passed
+
+
 @given(st.integers(0, 1000), st.integers(0, 1000))
 def test_live_errors_are_a_share(answered: int, broken: int) -> None:
     [gate] = judge_live(answered, broken, Limits())
