@@ -3,6 +3,7 @@ import { Code, type ConnectRouter, createRouterTransport, type Interceptor } fro
 import { AccountService } from "../../src/gen/deskmesh/auth/v1/account_service_pb";
 import { AuthService, PrincipalSchema, TokensSchema } from "../../src/gen/deskmesh/auth/v1/auth_service_pb";
 import { ConsentService } from "../../src/gen/deskmesh/auth/v1/consent_service_pb";
+import { IdentityProviderService } from "../../src/gen/deskmesh/auth/v1/identity_provider_service_pb";
 import { InvitationService } from "../../src/gen/deskmesh/auth/v1/invitation_service_pb";
 import { MfaService } from "../../src/gen/deskmesh/auth/v1/mfa_service_pb";
 import { MembershipSchema } from "../../src/gen/deskmesh/auth/v1/organization_pb";
@@ -168,6 +169,20 @@ export class FakeServices {
         this.programs = this.programs.filter((name) => name !== clientId);
         return { endedSignIns: 1 };
       },
+    });
+    router.service(IdentityProviderService, {
+      getSignInOptions: ({ organizationSlug }) => ({
+        providerName: organizationSlug === "acme" ? "Acme" : "",
+      }),
+      beginProviderSignIn: () => ({ authorizationUrl: "#at-acme", attemptToken: "attempt" }),
+      finishProviderSignIn: ({ attemptToken, answer }) => {
+        if (attemptToken !== "attempt" || answer !== "code=good&state=s") {
+          throw failure(Code.FailedPrecondition, "IDENTITY_NOT_LINKED", "no");
+        }
+        return { principal: principal(), tokens: tokens() };
+      },
+      beginIdentityLink: () => ({ authorizationUrl: "#at-acme", attemptToken: "link" }),
+      finishIdentityLink: () => ({}),
     });
     router.service(PasskeyService, { listPasskeys: () => ({ passkeys: [] }) });
     const linked = (token: string) => {

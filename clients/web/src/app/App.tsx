@@ -21,6 +21,7 @@ const HelpPage = lazy(() => import("../features/help/HelpPage"));
 const ArticlePage = lazy(() => import("../features/help/ArticlePage"));
 const InboxPage = lazy(() => import("../features/inbox/InboxPage"));
 const SecurityPage = lazy(() => import("../features/account/SecurityPage"));
+const CallbackPage = lazy(() => import("../features/session/CallbackPage"));
 const InvitationPage = lazy(() => import("../features/account/InvitationPage"));
 const consentPages = () => import("../features/consent/pages");
 const ConsentPage = lazy(async () => ({ default: (await consentPages()).ConsentPage }));
@@ -61,6 +62,9 @@ export function App({ transport }: { transport: TransportFactory }) {
               <Switch>
                 <Route path="/sign-in">
                   <SignedOutOnly page={<SignInPage />} />
+                </Route>
+                <Route path="/sign-in/callback">
+                  <Anybody page={<CallbackPage />} />
                 </Route>
                 <Route path="/sign-up">
                   <SignedOutOnly page={<SignUpPage />} />

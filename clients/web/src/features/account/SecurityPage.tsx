@@ -1,6 +1,6 @@
 import { useQuery } from "@tanstack/react-query";
 import { type ReactNode, useState } from "react";
-import { useApi, useBackend, useTitle } from "../../app/hooks";
+import { useApi, useBackend, usePrincipal, useTitle } from "../../app/hooks";
 import { hasReason } from "../../rpc/problems";
 import { Button } from "../../ui/Button";
 import { Field } from "../../ui/Field";
@@ -8,6 +8,7 @@ import { useNotify } from "../../ui/Notices";
 import { Failure, Skeleton } from "../../ui/states";
 import { ConsentApi } from "../consent/api";
 import { FormFailure, PasswordField, useForm } from "../session/form";
+import { ProviderApi } from "../session/providers";
 import { AccountApi, type Security } from "./api";
 import { create, supported } from "./browserKeys";
 import styles from "./SecurityPage.module.css";
@@ -81,6 +82,7 @@ function Sections({ security, run }: { security: Security; run: (action: Action)
       )}
       <AuthenticatorApp security={security} codes={codes} setCodes={setCodes} run={run} />
       <Passkeys security={security} run={run} />
+      <Provider run={run} />
       <Programs />
       <Section title="Sign out everywhere" text="Ends every sign-in within seconds, this one too.">
         <Button
@@ -198,6 +200,23 @@ function Passkeys({ security, run }: { security: Security; run: (action: Action)
       ) : (
         <p>This browser cannot make passkeys.</p>
       )}
+    </Section>
+  );
+}
+
+/** The organization's own provider, where it has one. */
+function Provider({ run }: { run: (action: Action) => Promise<void> }) {
+  const providers = useApi(ProviderApi);
+  const { slug, name: organization } = usePrincipal().organization;
+  const { data: name } = useQuery({ queryKey: ["provider", slug], queryFn: () => providers.name(slug) });
+  if (!name) return null;
+  return (
+    <Section title={name} text={`Link your account to sign in to ${organization} with ${name}.`}>
+      <Button
+        onClick={() => void run(async () => window.location.assign(await providers.beginLink("/security")))}
+      >
+        Link with {name}
+      </Button>
     </Section>
   );
 }

@@ -7,6 +7,7 @@ import { EmailField, FormFailure, Frame, PasswordField, useForm } from "./form";
 import styles from "./pages.module.css";
 
 const PasskeyButton = lazy(() => import("../account/PasskeyButton"));
+const ProviderButton = lazy(() => import("./ProviderButton"));
 const CodePage = lazy(() => import("../account/CodePage"));
 
 /** The shop whose help this page is, unless an address such as "/sign-in?shop=acme" names another. */
@@ -60,6 +61,7 @@ export function SignInPage() {
         </Button>
       </form>
       <Suspense>
+        <ProviderButton organization={organization} />
         <PasskeyButton organization={organization} />
       </Suspense>
     </Frame>
