@@ -89,7 +89,7 @@ def read_lines(name: str) -> list[dict[str, object]]:
 
 @dataclass(frozen=True)
 class Question:
-    """One line of golden.jsonl or tryout.jsonl; an unanswerable question has no article."""
+    """One line of a file of questions; an unanswerable question has no article."""
 
     id: str
     question: str
@@ -108,7 +108,8 @@ class Question:
 ARTICLES = {article.slug: article for article in map(parse, ARTICLE_FILES)}
 GOLDEN = Question.read("golden.jsonl")
 TRYOUT = Question.read("tryout.jsonl")
-ANSWERABLE = [question for question in GOLDEN + TRYOUT if question.answerable]
+MORE = Question.read("fresh-more.jsonl")
+ANSWERABLE = [question for question in GOLDEN + TRYOUT + MORE if question.answerable]
 
 
 def section_of(question: Question) -> str:
@@ -219,8 +220,8 @@ def test_tryout_questions_are_fifty_and_share_nothing_with_the_golden_ones() -> 
 
 def test_ids_and_wordings_are_unique_over_all_question_files() -> None:
     decisions = read_lines("decisions.jsonl")
-    ids = [question.id for question in GOLDEN + TRYOUT] + [str(line["id"]) for line in decisions]
-    wordings = [question.question.casefold() for question in GOLDEN + TRYOUT]
+    ids = [question.id for question in GOLDEN + TRYOUT + MORE] + [str(line["id"]) for line in decisions]
+    wordings = [question.question.casefold() for question in GOLDEN + TRYOUT + MORE]
     single_messages = [json.dumps(line["messages"]).casefold() for line in decisions]
     assert len(set(ids)) == len(ids)
     assert len(set(wordings + single_messages)) == len(wordings + single_messages)
