@@ -36,8 +36,8 @@ COLUMNS = "taken | refused | lost | first token p50 | p99 | from the cache | ful
 def main() -> None:
     """Print the table."""
     replicas = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    # About as many prompt tokens as the replicas can compute when none comes from a cache.
-    normal = Scenario(replicas=replicas, rate=replicas * 9.0, seconds=8.0, tenants=replicas // 2)
+    # Three quarters of what the replicas can compute when nothing comes from a cache.
+    normal = Scenario(replicas=replicas, seconds=6.0, tenants=replicas // 2).at_load(0.75)
     cases = {"steady": normal, "a tenth of the replicas lost halfway": replace(normal, lost_share=0.1)}
     for case, scenario in cases.items():
         sys.stdout.write(f"\n{replicas} replicas, {scenario.rate:.0f} requests/s, {case}\n\n| policies | {COLUMNS} |\n")

@@ -1,11 +1,11 @@
-"""`python -m serve_apps.assistant.simulation.charts [replicas]`: the charts of docs/scaling.md, as text for Mermaid.
+"""`python -m serve_apps.assistant.simulation.charts [replicas [load …]]`: the charts of docs/scaling.md, for Mermaid.
 
-With a thousand replicas it computes for about a quarter of an hour.
+Those by load, slack, flood, budget and rate, or by what is named. With a thousand replicas they take some minutes.
 """
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from serve_apps.assistant.routing_config import (
     HedgingConfig,
@@ -23,9 +23,9 @@ from serve_apps.assistant.simulation.routing import Outcome, Scenario, Simulatio
 
 TWO = PowerOfTwo(kind="power_of_two")
 SESSION = SessionAffinity(kind="session_affinity", slack=8)
-# Of what the replicas compute when nothing comes from a cache: so many requests a second each.
-REQUESTS_A_REPLICA = 9.0
-LOADS = (0.25, 0.5, 0.75, 1.0, 1.25)
+# Of what the replicas can compute when nothing comes from a cache.
+LOADS = (0.25, 0.5, 0.75, 1.0)
+LOAD = 0.75
 SLACKS = (0, 2, 4, 8, 16, 32)
 FLOODS = (0.25, 0.5, 1.0, 2.0, 5.0, 10.0)
 BUDGETS = (0.0, 0.01, 0.02, 0.05, 0.1)
@@ -61,16 +61,7 @@ class Chart:
         return f"Lines, in the order in which they are drawn: {named}.\n\n" + "\n".join(block) + "\n"
 
 
-def charts(replicas: int) -> Iterator[Chart]:
-    """All of them, one after the other as they are computed."""
-    yield from by_load(replicas)
-    yield by_slack(replicas)
-    yield by_flood()
-    yield by_budget(replicas)
-    yield from by_rate(replicas)
-
-
-def by_load(replicas: int, seconds: float = 4.0) -> Iterator[Chart]:
+def by_load(replicas: int, seconds: float = 2.0) -> Iterator[Chart]:
     """What prefix affinity is worth at each load."""
     ways: dict[str, tuple[ReplicaPolicy, ...]] = {
         "power of two": (TWO,),
@@ -78,12 +69,7 @@ def by_load(replicas: int, seconds: float = 4.0) -> Iterator[Chart]:
     }
     scenario = Scenario(replicas=replicas, seconds=seconds, tenants=max(replicas // 2, 1))
     found = {
-        name: [
-            Simulation(
-                RouterConfig(replica_policies=policies), replace(scenario, rate=replicas * REQUESTS_A_REPLICA * load)
-            ).run()
-            for load in LOADS
-        ]
+        name: [Simulation(RouterConfig(replica_policies=policies), scenario.at_load(load)).run() for load in LOADS]
         for name, policies in ways.items()
     }
     x = ("load, of what the replicas compute without caches", LOADS)
@@ -96,15 +82,13 @@ def by_load(replicas: int, seconds: float = 4.0) -> Iterator[Chart]:
         yield Chart(f"First token, {share}, {replicas} replicas", x, "milliseconds", lines)
 
 
-def by_slack(replicas: int, seconds: float = 4.0) -> Chart:
+def by_slack(replicas: int, seconds: float = 2.0) -> Iterator[Chart]:
     """How far a prompt may go out of its way for its prefix."""
-    scenario = Scenario(
-        replicas=replicas, rate=replicas * REQUESTS_A_REPLICA, seconds=seconds, tenants=max(replicas // 2, 1)
-    )
+    scenario = Scenario(replicas=replicas, seconds=seconds, tenants=max(replicas // 2, 1)).at_load(LOAD)
     found = [
         Simulation(RouterConfig(replica_policies=(_prefix(slack), TWO)), scenario).run().hit_share for slack in SLACKS
     ]
-    return Chart(
+    yield Chart(
         f"Prompt tokens found in caches, {replicas} replicas",
         ("slack of prefix affinity, requests", SLACKS),
         "percent",
@@ -112,7 +96,7 @@ def by_slack(replicas: int, seconds: float = 4.0) -> Chart:
     )
 
 
-def by_flood() -> Chart:
+def by_flood(_: int) -> Iterator[Chart]:
     """What a flood of one tenant does to the others."""
     lines: dict[str, list[float]] = {}
     for name, fair in (("the project's order", True), ("first come, first served", False)):
@@ -122,14 +106,14 @@ def by_flood() -> Chart:
             quiet = [fates["quiet", within] for within in WITHIN]
             lines[name].append(100 * sum(fate.in_time for fate in quiet) / sum(fate.came for fate in quiet))
     x = ("what one tenant asks for, of all that can be served", FLOODS)
-    return Chart("Requests of the fifteen others begun in time", x, "percent", lines)
+    yield Chart("Requests of the fifteen others begun in time", x, "percent", lines)
 
 
-def by_budget(replicas: int) -> Chart:
+def by_budget(replicas: int) -> Iterator[Chart]:
     """What a second try is worth for each share of requests that may have one."""
-    stalls = Stalls(replicas=replicas, pause_seconds=1 / (replicas * REQUESTS_A_REPLICA))
+    stalls = Stalls(replicas=replicas, requests=30_000, pause_seconds=0.2 / replicas)
     found = [hedging.run(HedgingConfig(share=share, least_seconds=0.02), stalls) for share in BUDGETS]
-    return Chart(
+    yield Chart(
         f"First token with second tries, {replicas} replicas that stall in 2 of 100 seconds",
         ("share of requests that may be sent twice, percent", [share * 100 for share in BUDGETS]),
         "milliseconds",
@@ -137,7 +121,7 @@ def by_budget(replicas: int) -> Chart:
     )
 
 
-def by_rate(accelerators: int, seconds: float = 8.0) -> Iterator[Chart]:
+def by_rate(accelerators: int, seconds: float = 5.0) -> Iterator[Chart]:
     """A cascade against either of its models alone."""
     found = {
         name: [
@@ -165,11 +149,22 @@ def _short(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
+BY: Mapping[str, Callable[[int], Iterator[Chart]]] = {
+    "load": by_load,
+    "slack": by_slack,
+    "flood": by_flood,
+    "budget": by_budget,
+    "rate": by_rate,
+}
+
+
 def main() -> None:
     """Print them as they are found."""
-    for chart in charts(int(sys.argv[1]) if len(sys.argv) > 1 else 1000):
-        sys.stdout.write(f"{chart.text()}\n")
-        sys.stdout.flush()
+    replicas = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    for name in sys.argv[2:] or BY:
+        for chart in BY[name](replicas):
+            sys.stdout.write(f"{chart.text()}\n")
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

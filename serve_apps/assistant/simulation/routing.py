@@ -14,6 +14,8 @@ from serve_apps.assistant.routing import Query, ReplicaState, choose
 from serve_apps.assistant.routing_config import PrefixAffinity, RouterConfig
 from serve_apps.assistant.simulation.replicas import BLOCK_TOKENS, GPU, Calendar, Replica, Request, Speed, answer_tokens
 
+# Between two turns of a conversation.
+LONGEST_PAUSE_SECONDS = 6.0
 MODEL = ModelConfig(
     name="simulated-model",
     application="llm",
@@ -43,6 +45,11 @@ class Scenario:
     # Share of the replicas that vanish halfway, as when a few nodes go.
     lost_share: float = 0.0
     speed: Speed = GPU
+
+    def at_load(self, load: float) -> "Scenario":
+        """As many requests as make the replicas compute that share of what they can while caches find nothing."""
+        tokens = self.shared_tokens + self.own_tokens * (self.turns + 1) / 2
+        return replace(self, rate=load * self.replicas * self.speed.prefill_tokens_per_second / tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +129,12 @@ class Simulation:
         )
 
     def _arrivals(self) -> Iterator[tuple[float, str, tuple[int, ...], int]]:
-        """Conversations begin as a Poisson process; their turns follow with pauses of some seconds."""
-        scenario, draw, at, number = self._scenario, self._draw, 0.0, 0
+        """Conversations begin as a Poisson process; their turns follow with pauses of some seconds.
+
+        They began long enough before the run that its rate is the same from its first second on.
+        """
+        scenario, draw, number = self._scenario, self._draw, 0
+        at = -(scenario.turns - 1) * LONGEST_PAUSE_SECONDS
         shared_blocks, own_blocks = scenario.shared_tokens // BLOCK_TOKENS, scenario.own_tokens // BLOCK_TOKENS
         while True:
             at += draw.expovariate(scenario.rate / scenario.turns)
@@ -136,9 +147,9 @@ class Simulation:
             for turn in range(scenario.turns):
                 blocks = blocks + [hash((tenant, number, turn, block)) for block in range(own_blocks)]
                 tokens = scenario.shared_tokens + (turn + 1) * scenario.own_tokens
-                if turn_at <= scenario.seconds:
+                if 0 <= turn_at <= scenario.seconds:
                     yield turn_at, f"conversation-{number}", tuple(blocks), tokens
-                turn_at += draw.uniform(1.0, 6.0)
+                turn_at += draw.uniform(1.0, LONGEST_PAUSE_SECONDS)
 
     def _happen(self, at: float, what: object) -> None:
         match what:
