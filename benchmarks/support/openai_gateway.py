@@ -1,0 +1,58 @@
+"""P5's side of ours: the API of the gateway, wired as in its process, on a TCP port as the other proxy has one.
+
+`python -m benchmarks.support.openai_gateway FOLDER INFERENCE_PORT USAGE_PORT`; its port is written to
+`FOLDER/gateway.port`. Tokens are checked, rules too, and every call is reserved for and settled.
+"""
+
+import asyncio
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from services.common.clients import ChannelFactory
+from services.common.garbage import settle_garbage_collector
+from services.common.revocations import Revocations
+from services.common.settings import ServiceSettings
+from services.common.tls import CertificateFiles
+from services.common.tokens import KeySet, TokenVerifier, jwks_fetcher
+from services.gateway.adapters.budgets import BudgetsClient
+from services.gateway.adapters.models import ModelsClient
+from services.gateway.openai.identity import Doorkeeper
+from services.gateway.openai.servicer import OpenAiApi
+from services.gateway.openai.spending import Spending
+from tests.support.pki import AUDIENCE, ISSUER, TestPki
+
+
+async def serve(folder: Path, inference_port: str, usage_port: str) -> None:
+    """Serve until killed."""
+    identity: dict[str, Any] = dict(TestPki(folder / "pki").files("gateway"))
+    settings = ServiceSettings(
+        database_url="unused",
+        redis_url="unused",
+        listen_address="",
+        ops_socket=folder / "unused.sock",
+        jwks_socket=folder / "jwks.sock",
+        **identity,
+    )
+    channels = ChannelFactory(CertificateFiles(settings))
+    revocations = Revocations()
+    keys = KeySet(jwks_fetcher(settings.jwks_socket))
+    verifier = TokenVerifier(keys, issuer=ISSUER, audience=AUDIENCE, revocations=revocations)
+    async with AsyncExitStack() as stack:
+        budgets = BudgetsClient(channels.channel(f"127.0.0.1:{usage_port}", "usage"))
+        spending = await stack.enter_async_context(Spending(budgets))
+        models = ModelsClient(channels.channel(f"127.0.0.1:{inference_port}", "inference"))
+        api = OpenAiApi(Doorkeeper(verifier, revocations), models, spending)
+        runner = web.AppRunner(api.application(), access_log=None, handler_cancellation=True, auto_decompress=False)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        settle_garbage_collector()
+        (folder / "gateway.port").write_text(str(runner.addresses[0][1]))
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
