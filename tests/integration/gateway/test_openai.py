@@ -5,13 +5,15 @@ import json
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_type_hints
 
 import httpx2
 import openai
 import pytest
 import pytest_asyncio
 from google.protobuf.duration_pb2 import Duration
+from openai.types import EmbeddingCreateParams
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 
 from deskmesh.auth.v1 import api_key_service_pb2 as keys
 from deskmesh.auth.v1 import auth_service_pb2 as auth
@@ -19,6 +21,7 @@ from deskmesh.usage.v1 import budget_pb2, budget_service_pb2, usage_service_pb2
 from serve_apps.assistant.engines.base import Prompt, Role
 from serve_apps.assistant.errors import ModelOverloaded, PromptTooLong
 from services.common.ids import new_id
+from services.gateway.openai.requests import ChatCompletionRequest, EmbeddingRequest
 from tests.integration.gateway.conftest import Door
 from tests.integration.gateway.models import EMBEDDER, MODEL, REPLICA, VECTOR, RouterDouble
 from tests.integration.mesh.envoys import eventually
@@ -302,6 +305,14 @@ async def test_what_is_wrong_is_named(
     error = caught.value
     assert (error.status_code, error.param, error.code, error.type) == (status, param, code, "invalid_request_error")
     assert error.request_id
+
+
+def test_every_parameter_of_the_client_is_known() -> None:
+    for params, body in (
+        (CompletionCreateParamsStreaming, ChatCompletionRequest),
+        (EmbeddingCreateParams, EmbeddingRequest),
+    ):
+        assert get_type_hints(params).keys() <= body.model_fields.keys()
 
 
 def _too_long(prompt: Prompt) -> list[str]:
