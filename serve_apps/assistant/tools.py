@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import SchemaError, ValidationError
-
+from serve_apps.assistant import schemas
 from serve_apps.assistant.engines.base import Constraint, Message, Role
 from services.common.errors import InvalidInput
 
@@ -82,7 +80,7 @@ class Toolbox:
     def _call(self, text: str) -> ToolCall:
         try:
             call = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise NotACall("it is not JSON") from None
         if not isinstance(call, dict) or not isinstance(call.get("name"), str) or "arguments" not in call:
             raise NotACall("it needs name and arguments")
@@ -90,10 +88,11 @@ class Toolbox:
         if schema is None:
             raise NotACall(f"there is no tool {call['name']}; there are {', '.join(self._schemas)}")
         try:
-            Draft202012Validator(schema).validate(call["arguments"])
-        except ValidationError as error:
-            field = ".".join(map(str, error.absolute_path)) or "arguments"
-            raise NotACall(f"{field}: {error.message}"[:300]) from None
+            problem = schemas.problem(schema, call["arguments"])
+        except schemas.TooMuchWork:
+            raise NotACall("its schema is too entangled to hold it against") from None
+        if problem:
+            raise NotACall(problem)
         return ToolCall(call["name"], json.dumps(call["arguments"], ensure_ascii=False))
 
 
@@ -112,22 +111,6 @@ def may_become_call(text: str) -> bool:
 
 def _schema(text: str, field: str) -> dict[str, Any]:
     try:
-        schema = json.loads(text)
-        Draft202012Validator.check_schema(schema)
-    except ValueError:
-        raise InvalidInput(violations=[(field, "is not JSON")]) from None
-    except SchemaError as error:
-        raise InvalidInput(violations=[(field, f"is no JSON schema: {error.message}"[:300])]) from None
-    if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise InvalidInput(violations=[(field, "is not the schema of an object")])
-    if _refers_elsewhere(schema):
-        raise InvalidInput(violations=[(field, "refers to another document")])
-    return schema
-
-
-def _refers_elsewhere(part: Any) -> bool:
-    if isinstance(part, dict):
-        reference = part.get("$ref", "#")
-        own = not isinstance(reference, str) or reference.startswith("#")
-        return not own or any(_refers_elsewhere(value) for value in part.values())
-    return isinstance(part, list) and any(map(_refers_elsewhere, part))
+        return schemas.read(text)
+    except schemas.BadSchema as error:
+        raise InvalidInput(violations=[(field, str(error))]) from None

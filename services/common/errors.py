@@ -8,10 +8,12 @@ A service subclasses the class that says what kind of failure it is and names th
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
 import grpc
 import grpc.aio
+from google.protobuf import any_pb2
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
@@ -216,15 +218,21 @@ def _read_details(remote: RemoteError, value: bytes) -> None:
         status = status_pb2.Status.FromString(value)
     except DecodeError:
         return
-    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
     for detail in status.details:
-        if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
-            remote.reason = info.reason
-            remote.metadata = dict(info.metadata)
-        elif detail.Unpack(bad):
-            remote.violations = [(v.field, v.description) for v in bad.field_violations]
-        elif detail.Unpack(retry):
-            remote.retry_after_seconds = retry.retry_delay.ToTimedelta().total_seconds()
+        # What is damaged says nothing; the rest still counts.
+        with suppress(DecodeError):
+            _read_detail(remote, detail)
+
+
+def _read_detail(remote: RemoteError, detail: any_pb2.Any) -> None:
+    info, bad, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+    if detail.Unpack(info) and info.domain == ERROR_DOMAIN:
+        remote.reason = info.reason
+        remote.metadata = dict(info.metadata)
+    elif detail.Unpack(bad):
+        remote.violations = [(v.field, v.description) for v in bad.field_violations]
+    elif detail.Unpack(retry):
+        remote.retry_after_seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
 
 
 def _reason_of(code: grpc.StatusCode) -> str:

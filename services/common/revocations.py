@@ -34,6 +34,8 @@ QUIET_SECONDS = 5.0
 RETRY_SECONDS = 1.0
 # No access token lives longer, so a revocation may be forgotten after it.
 KEPT_SECONDS = 3600.0 + 60.0
+# No moment lies beyond it.
+MOST_SECONDS = 1e12
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +105,19 @@ def decode(document: object) -> list[Revocation]:
     found = []
     for entry in entries:
         match entry:
-            case [str(subject), int() | float() as not_before]:
+            case [str(subject), int() | float() as not_before] if abs(not_before) <= MOST_SECONDS:
                 found.append(Revocation(subject, float(not_before)))
             case _:
                 raise ValueError("not a revocation")
     return found
+
+
+def read(message: bytes) -> list[Revocation]:
+    """The revocations of a message, which is JSON. Raises ValueError for anything else."""
+    try:
+        return decode(json.loads(message))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
 
 
 def fetcher(socket: Path) -> Fetch:
@@ -191,6 +201,6 @@ class RevocationFeed:
 
     def _learn(self, message: bytes) -> None:
         try:
-            self._revocations.add(decode(json.loads(message)))
+            self._revocations.add(read(message))
         except ValueError:
             logger.warning("a revocation makes no sense", exc_info=True)

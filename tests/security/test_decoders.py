@@ -30,6 +30,7 @@ from services.common.tokens import (
 from services.common.tracing import is_sampled, remote_parent, well_formed
 from services.gateway.errors import ApiKeyInvalid, TwoProofs
 from services.gateway.servicer import key_of, source_of
+from tests.security.decoders import TARGETS
 from tests.support.pki import TokenIssuer
 
 BOUNDED = settings(max_examples=200, deadline=None, database=None)
@@ -176,3 +177,9 @@ def test_what_an_authenticator_says_in_cbor(attestation: bytes) -> None:
     response = {"clientDataJSON": base64url(client.encode()), "attestationObject": base64url(attestation)}
     with pytest.raises(PasskeyInvalid):
         PASSKEYS.attested(json.dumps({**ANSWER, "response": response}), CHALLENGE)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_once_broke_a_decoder_does_not_break_it(name: str) -> None:
+    for example in TARGETS[name].examples:
+        TARGETS[name].read(example)

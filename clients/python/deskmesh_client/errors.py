@@ -1,12 +1,16 @@
 """Failures of calls as exceptions, one class for each thing a program may want to catch."""
 
+import contextlib
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
+from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
 
 TRACE_ID_KEY = "trace_id"
+STATUS_DETAILS_KEY = "grpc-status-details-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, trace_id: str = "") -> DeskmeshE
     `trace_id` is the trace the call was sent with: what refuses a call before a service sees it cannot name the trace.
     """
     code = error.code()
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]  # an AioRpcError is call-like
+    status = _status_of(error)
     if status is None and code is grpc.StatusCode.INTERNAL:
         # Every service gives details; without them the stream was reset on the way, as when a process is killed.
         code = grpc.StatusCode.UNAVAILABLE
@@ -166,18 +170,36 @@ def from_rpc_error(error: grpc.aio.AioRpcError, trace_id: str = "") -> DeskmeshE
     metadata: dict[str, str] = {}
     for detail in status.details if status is not None else ():
         if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
-            info = error_details_pb2.ErrorInfo()
-            detail.Unpack(info)
-            reason, metadata = info.reason, dict(info.metadata)
+            info = _unpacked(detail, error_details_pb2.ErrorInfo())
+            reason, metadata = info.reason or reason, dict(info.metadata)
         elif detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
-            retry = error_details_pb2.RetryInfo()
-            detail.Unpack(retry)
+            retry = _unpacked(detail, error_details_pb2.RetryInfo())
             retry_after = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
         elif detail.Is(error_details_pb2.BadRequest.DESCRIPTOR):
-            bad = error_details_pb2.BadRequest()
-            detail.Unpack(bad)
+            bad = _unpacked(detail, error_details_pb2.BadRequest())
             violations = [FieldViolation(v.field, v.description) for v in bad.field_violations]
     if trace_id:
         metadata.setdefault(TRACE_ID_KEY, trace_id)
     kind = BY_REASON.get(reason) or BY_CODE.get(code, DeskmeshError)
     return kind(code, reason, message, retry_after, violations, metadata)
+
+
+def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
+    """The details of a failed call; None without any, or when they were damaged on the way."""
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_DETAILS_KEY and isinstance(value, bytes):
+            try:
+                return status_pb2.Status.FromString(value)
+            except DecodeError:
+                return None
+    return None
+
+
+DetailT = TypeVar("DetailT", bound=Message)
+
+
+def _unpacked(detail: any_pb2.Any, empty: DetailT) -> DetailT:
+    """The detail, or an empty one when it was damaged."""
+    with contextlib.suppress(DecodeError):
+        detail.Unpack(empty)
+    return empty

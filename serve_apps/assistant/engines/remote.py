@@ -160,7 +160,7 @@ class RemoteEngine:
                         reason = choice.get("finish_reason") or reason
         except (httpx.HTTPError, OSError) as error:
             raise _Failed(type(error).__name__) from error
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise _Failed(f"an event that is none: {error!r}"[:LOGGED_CHARACTERS]) from error
         if reason is None:
             raise _Failed("the answer broke off")

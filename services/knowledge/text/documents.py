@@ -112,7 +112,9 @@ def _slug(fields: dict[str, object], path: str) -> str:
                 'Its front matter is wrong: "slug" may hold lower-case letters, digits and inner hyphens, at most 100.'
             )
         return slug
-    name = str(PurePosixPath(path.replace("\\", "/")).with_suffix("")).replace("/", "-")
+    file = PurePosixPath(path.replace("\\", "/"))
+    # A path such as "/" names no file.
+    name = str(file.with_suffix("")).replace("/", "-") if file.name else ""
     slug = re.sub(r"[^a-z0-9]+", "-", anchor_of(name).replace("_", "-")).strip("-")[:100].strip("-")
     if not slug:
         raise Skip("It has no slug, and its file name does not make one.")

@@ -51,11 +51,14 @@ def encode(notice: Notice) -> bytes:
 def decode(message: bytes) -> Notice:
     """The notice of a message. Raises ValueError, KeyError or TypeError for anything else."""
     line, _, rest = message.partition(b"\n")
-    head = json.loads(line)
-    conversation_id = head["conversation"]
+    try:
+        head = json.loads(line)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    conversation_id = _name(head["conversation"])
     if "typing" in head:
-        return Typing(conversation_id, Author(head["author"]), head["user"], typing=bool(head["typing"]))
-    if sum(head["sizes"]) != len(rest):
+        return Typing(conversation_id, Author(head["author"]), _name(head["user"]), typing=bool(head["typing"]))
+    if not head["sizes"] or min(head["sizes"]) < 0 or sum(head["sizes"]) != len(rest):
         raise ValueError("the sizes do not add up")
     events = []
     start = 0
@@ -64,6 +67,12 @@ def decode(message: bytes) -> Notice:
         events.append(StoredEvent(conversation_id, offset, payload, closes=offset in head["closes"]))
         start += size
     return Appended(tuple(events))
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a name is no text")
+    return value
 
 
 class RedisAnnouncer:
