@@ -31,10 +31,10 @@ pytestmark = pytest.mark.nightly
 
 ENGINE = "VLLM::Eng"
 CONTROLLER = "ServeController"
-# A replica is noticed to be dead within 4 s, a hung one within 5 s; then the model is loaded, on a machine that may be
-# doing other things.
-RELOAD_SECONDS = 150.0
-REFUSE_SECONDS = 120.0
+# A replica is noticed to be dead within 4 s, a hung one within 5 s; then the model is loaded: within 40 s at rest, but for
+# minutes on a machine that is doing other things. Serve tries three times before it says that it cannot.
+RELOAD_SECONDS = 360.0
+REFUSE_SECONDS = 420.0
 
 
 def named(stack: Stack, name: str) -> Sequence[psutil.Process]:
@@ -97,12 +97,12 @@ async def engine_struck(stack: Stack, strike: Callable[[psutil.Process], None]) 
     assert not engine.is_running()
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1000)
 async def test_an_engine_that_is_killed_is_replaced(stack: Stack) -> None:
     await engine_struck(stack, lambda engine: engine.kill())
 
 
-@pytest.mark.timeout(500)
+@pytest.mark.timeout(1000)
 async def test_an_engine_that_hangs_is_noticed_and_replaced(stack: Stack) -> None:
     await engine_struck(stack, lambda engine: engine.send_signal(signal.SIGSTOP))
 
@@ -156,7 +156,7 @@ async def test_nothing_is_lost_with_all_that_valkey_holds(stack: Stack) -> None:
         assert offsets == list(range(1, len(offsets) + 1))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_a_model_that_does_not_load_ends_the_start_with_words(stack: Stack, tmp_path: Path) -> None:
     """What the supervisor or a person sees of a wrong file.
 

@@ -25,6 +25,7 @@ VICTIMS = [
     "sessions",
     "knowledge",
     "tickets",
+    "models",
     "auth",
     "edge-envoy",
     "gateway",
