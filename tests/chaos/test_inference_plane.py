@@ -31,8 +31,8 @@ pytestmark = pytest.mark.nightly
 
 ENGINE = "VLLM::Eng"
 CONTROLLER = "ServeController"
-# A replica is noticed to be dead within 4 s, a hung one within 5 s; then the model is loaded: within 40 s at rest, but for
-# minutes on a machine that is doing other things. Serve tries three times before it says that it cannot.
+# A replica is noticed to be dead within 4 s, a hung one within 5 s; then the model is loaded: within 40 s at rest, but
+# for minutes on a machine that is doing other things. Serve tries three times before it says that it cannot.
 RELOAD_SECONDS = 360.0
 REFUSE_SECONDS = 420.0
 
