@@ -14,10 +14,12 @@ from mesh.envoy.openai import openai_refusals
 from mesh.envoy.rbac import TOKEN_METADATA, compressed_policies, edge_policies, sidecar_policies
 from mesh.envoy.refusals import REFUSALS, REST_REFUSALS, SIDECAR_REFUSALS
 from mesh.envoy.topology import INFERENCE_PACKAGE, Topology, Upstream
-from mesh.policy.http import HTTP_RULES, OPENAI_PREFIX
+from mesh.policy.http import HTTP_RULES, OAUTH_DOCUMENTS, OAUTH_PREFIX, OPENAI_PREFIX
 from mesh.policy.table import services
 from mesh.rest.descriptors import descriptor_set
-from mesh.rest.paths import PREFIX
+from mesh.rest.paths import REST_PREFIX
+from mesh.rest.transcoder import transcoder
+from services.common.tokens import audience_of
 
 TEMPLATES = Path(__file__).parent / "templates"
 NODES = ("edge", "inference")
@@ -53,6 +55,7 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
         topology=topology,
         methods=methods,
         outside=outside,
+        audiences=audiences(topology, outside),
         inside=[method for method in methods if not method.from_outside],
         refusals=REFUSALS if node == "edge" else SIDECAR_REFUSALS,
         rest_refusals=REST_REFUSALS if node == "edge" else (),
@@ -64,12 +67,24 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
         openai_refusals=openai_refusals(REFUSALS) if node == "edge" else (),
         compressed_policies=compressed_policies(),
         paced={upstream.name: _any_of(upstream, outside) for upstream in topology.upstreams},
-        contracts=CONTRACTS,
-        rest_prefix=PREFIX.partition("v1/")[0],
-        rest_services=sorted({method.path.strip("/").rpartition("/")[0] for method in outside}),
+        rest_prefix=REST_PREFIX,
+        transcoder=transcoder(
+            f"{topology.envoy}/{CONTRACTS}",
+            {method.path.strip("/").rpartition("/")[0] for method in outside},
+            max_request_bytes=topology.max_request_bytes,
+            max_response_bytes=topology.max_response_bytes,
+        ),
+        oauth_matches=({"prefix": OAUTH_PREFIX}, *({"path": path} for path in OAUTH_DOCUMENTS)),
         content_security_policy=CONTENT_SECURITY_POLICY,
     )
     return yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=120)
+
+
+def audiences(topology: Topology, outside: list[Method]) -> list[str]:
+    """What tokens may be for: everything, or one service other than auth, which looks itself whether it is the one."""
+    upstreams = (topology.upstream_of(method.package) for method in outside)
+    reached = {upstream.name for upstream in upstreams if upstream is not None} - {"auth"}
+    return [topology.token_audience, *(audience_of(topology.token_audience, name) for name in sorted(reached))]
 
 
 def _any_of(upstream: Upstream, methods: list[Method]) -> str:

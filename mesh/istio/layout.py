@@ -24,7 +24,7 @@ SETTINGS = "environment"
 def files(plan: Plan) -> dict[PurePosixPath, str]:
     """Every file under `FOLDER`, with its text."""
     found: dict[PurePosixPath, str] = {}
-    base = {"security": security.base(), "traffic": traffic.base(plan), "network": network.base()}
+    base = {"security": security.base(plan), "traffic": traffic.base(plan), "network": network.base()}
     found |= _folder("base", base)
     for workload in plan.workloads:
         parts = {

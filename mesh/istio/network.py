@@ -5,6 +5,7 @@ from mesh.istio.plan import (
     EDGE,
     GATEWAY_PORT,
     KEYS_PORT,
+    OAUTH_PORT,
     RPC_PORT,
     WEB,
     WEB_PORT,
@@ -67,6 +68,7 @@ def _ports(plan: Plan, workload: str) -> list[Document]:
     ports: list[Document] = [{"name": "grpc-web", "port": RPC_PORT, "protocol": "TCP", "appProtocol": "grpc-web"}]
     if workload == AUTH:
         ports.append({"name": "http-keys", "port": KEYS_PORT, "protocol": "TCP", "appProtocol": "http"})
+        ports.append({"name": "http-oauth", "port": OAUTH_PORT, "protocol": "TCP", "appProtocol": "http"})
     return ports
 
 
@@ -79,6 +81,7 @@ def _ingress(plan: Plan, workload: str) -> list[Document]:
     rules: list[Document] = [{"from": [_pods(caller) for caller in plan.callers_of(workload)], "ports": [_tcp(port)]}]
     if workload == AUTH:
         rules.append({"from": [{"podSelector": {}}, CONTROL_PLANE], "ports": [_tcp(KEYS_PORT)]})
+        rules.append({"from": [_pods(EDGE)], "ports": [_tcp(OAUTH_PORT)]})
     return rules
 
 
@@ -89,6 +92,7 @@ def _egress(plan: Plan, workload: str) -> list[Document]:
         rules.append({"to": [_pods(callee) for callee in callees], "ports": [_tcp(RPC_PORT)]})
     if workload == EDGE:
         rules.append({"to": [_pods(WEB)], "ports": [_tcp(WEB_PORT)]})
+        rules.append({"to": [_pods(AUTH)], "ports": [_tcp(OAUTH_PORT)]})
     if is_service(workload) and workload != AUTH:
         rules.append({"to": [_pods(AUTH)], "ports": [_tcp(KEYS_PORT)]})
     outside = [{"ipBlock": {"cidr": cidr}} for cidr in PRIVATE_RANGES]

@@ -19,6 +19,7 @@ JWKS_PATH = "/.well-known/jwks.json"
 # Every service serves gRPC and grpc-web on one port; auth publishes its public keys on another.
 RPC_PORT = 7100
 KEYS_PORT = 7180
+OAUTH_PORT = 7181
 WEB_PORT = 8080
 GATEWAY_PORT = 8443
 
@@ -89,6 +90,11 @@ class Plan:
     def from_outside(self) -> tuple[Rule, ...]:
         """The RPCs that are open to people and programs outside."""
         return tuple(rule for rule in self.rules if EDGE in rule.callers)
+
+    @cached_property
+    def reached_from_outside(self) -> tuple[str, ...]:
+        """The workloads that people and programs outside may call."""
+        return tuple(sorted({rule.callee for rule in self.from_outside}))
 
 
 def is_service(workload: str) -> bool:

@@ -10,6 +10,7 @@ from mesh.istio.plan import (
     JWKS_PATH,
     KEYS_PORT,
     NAMESPACE,
+    OAUTH_PORT,
     RPC_PORT,
     TOKEN_AUDIENCE,
     WEB,
@@ -20,7 +21,9 @@ from mesh.istio.plan import (
     principal,
     selector,
 )
+from mesh.policy.http import OAUTH_DOCUMENTS, OAUTH_PREFIX
 from mesh.policy.table import Rule
+from services.common.tokens import audience_of
 
 API = "security.istio.io/v1"
 ANY_TOKEN = ["*"]
@@ -30,11 +33,15 @@ PUBLIC_KEYS = "auth-keys"
 WITHOUT_PRINCIPALS = (DENY_ALL, EDGE, PUBLIC_KEYS)
 
 
-def base() -> list[Document]:
+def base(plan: Plan) -> list[Document]:
     """For every workload of the namespace."""
+    # One that holds at one service only, its service knows from its own name.
+    narrow = [audience_of(TOKEN_AUDIENCE, workload) for workload in plan.reached_from_outside if workload != AUTH]
+    # One that opens nothing but who somebody is; no service takes it.
+    narrow.append(audience_of(TOKEN_AUDIENCE, "userinfo"))
     token = {
         "issuer": f"https://{HOST}",
-        "audiences": [TOKEN_AUDIENCE],
+        "audiences": [TOKEN_AUDIENCE, *narrow],
         "jwksUri": f"http://{AUTH}.{NAMESPACE}.svc.cluster.local:{KEYS_PORT}{JWKS_PATH}",
         "fromHeaders": [{"name": "authorization", "prefix": "Bearer "}],
         # Each service verifies the token again and reads the person from it.
@@ -66,6 +73,7 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
         _allow(AUTH, rules),
         document(API, "PeerAuthentication", PUBLIC_KEYS, {**open_port, "portLevelMtls": ports}),
         _allow(AUTH, [{"to": [{"operation": keys}]}], name=PUBLIC_KEYS),
+        _allow(AUTH, [_rule([EDGE], [_oauth(OAUTH_PORT)])], name="auth-oauth"),
     ]
 
 
@@ -81,6 +89,7 @@ def _at_the_door(plan: Plan) -> Iterator[Document]:
         "notPaths": ["/deskmesh.*", "/grpc.*"],
     }
     yield _rule([], [page])
+    yield _rule([], [_oauth(GATEWAY_PORT)])
     # A browser asks whether another origin may call before it calls, and sends no token then.
     preflight = {"ports": [str(GATEWAY_PORT)], "methods": ["OPTIONS"], "paths": ["/deskmesh.*"]}
     yield _rule([], [preflight])
@@ -98,6 +107,11 @@ def _calls(plan: Plan, callee: str) -> Iterator[Document]:
             yield _rule([caller], [_paths(signed_in, RPC_PORT)], ANY_TOKEN)
         if anonymous := [rule for rule in theirs if rule.anonymous]:
             yield _rule([caller], [_paths(anonymous, RPC_PORT)])
+
+
+def _oauth(port: int) -> Document:
+    """Programs prove there who they are in other ways than by a token of a person."""
+    return {"ports": [str(port)], "methods": ["GET", "POST"], "paths": [f"{OAUTH_PREFIX}*", *OAUTH_DOCUMENTS]}
 
 
 def _paths(rules: Sequence[Rule], port: int) -> Document:

@@ -8,6 +8,7 @@ from mesh.istio.plan import (
     GATEWAY_PORT,
     HOST,
     NAMESPACE,
+    OAUTH_PORT,
     RPC_PORT,
     STORES,
     TELEMETRY,
@@ -20,7 +21,10 @@ from mesh.istio.plan import (
     is_service,
     selector,
 )
-from mesh.policy.table import Rule
+from mesh.policy.http import OAUTH_DOCUMENTS, OAUTH_PREFIX
+from mesh.policy.table import Rule, services
+from mesh.rest.paths import REST_PREFIX
+from mesh.rest.transcoder import NAME, transcoder, with_paths
 
 API = "networking.istio.io/v1"
 
@@ -32,6 +36,11 @@ INTERNAL_HEADERS = (
     "x-deskmesh-model",
     "x-deskmesh-replica",
 )
+# Where the gateway's pods hold the contracts, as `mesh.rest.descriptors` writes them.
+CONTRACTS = "/etc/deskmesh/contracts.binpb"
+# As on a laptop; see `mesh.envoy.topology`.
+REQUEST_BYTES = 4 * 1024 * 1024
+RESPONSE_BYTES = 16 * 1024 * 1024
 ALLOWED_HEADERS = (
     "authorization",
     "content-type",
@@ -68,7 +77,18 @@ def base(plan: Plan) -> list[Document]:
         )
         for external in (*STORES, TELEMETRY)
     ]
-    return [gateway, routes, *entries]
+    return [gateway, routes, _rest(), *entries]
+
+
+def _rest() -> Document:
+    """REST becomes gRPC before tokens and policies are looked at, so all of them see the RPC."""
+    filters = {"filter": {"name": "envoy.filters.network.http_connection_manager"}}
+    match = {"context": "GATEWAY", "listener": {"portNumber": GATEWAY_PORT, "filterChain": filters}}
+    limits = {"max_request_bytes": REQUEST_BYTES, "max_response_bytes": RESPONSE_BYTES}
+    added = {"name": NAME, "typed_config": transcoder(CONTRACTS, with_paths(services()), **limits)}
+    patch = {"applyTo": "HTTP_FILTER", "match": match, "patch": {"operation": "INSERT_FIRST", "value": added}}
+    spec = {"workloadSelector": {"labels": selector(EDGE)}, "configPatches": [patch]}
+    return document("networking.istio.io/v1alpha3", "EnvoyFilter", "rest", spec)
 
 
 def of_workload(plan: Plan, workload: str) -> list[Document]:
@@ -131,8 +151,12 @@ def _routes(plan: Plan) -> Iterator[Document]:
         )
         name = f"{callee}-{'streams' if streaming else 'calls'}{'-repeatable' if retryable else ''}"
         yield {"name": name, **route, **_cors()}
-    nothing = [{"uri": {"prefix": "/deskmesh."}}, {"uri": {"prefix": "/grpc."}}]
+    # What the transcoder knew is an RPC by now.
+    nothing = [{"uri": {"prefix": prefix}} for prefix in ("/deskmesh.", "/grpc.", REST_PREFIX)]
     yield {"name": "no-such-call", "match": nothing, "directResponse": {"status": 404}, **_cors()}
+    oauth: list[Document] = [{"uri": {"prefix": OAUTH_PREFIX}}]
+    oauth += [{"uri": {"exact": path}} for path in OAUTH_DOCUMENTS]
+    yield {"name": "oauth", **_route(oauth, AUTH, OAUTH_PORT), "timeout": "15s", "retries": {"attempts": 0}}
     yield {"name": WEB, **_route([{"uri": {"prefix": "/"}}], WEB, WEB_PORT), "timeout": "15s", **_cors()}
 
 

@@ -10,6 +10,13 @@ OPENAI_PREFIX = "/v1/"
 MODELS = f"{OPENAI_PREFIX}models"
 CHAT_COMPLETIONS = f"{OPENAI_PREFIX}chat/completions"
 EMBEDDINGS = f"{OPENAI_PREFIX}embeddings"
+# Signing in to other programs: auth's own HTTP, which proves for itself who is there.
+OAUTH_PREFIX = "/oauth/"
+OAUTH_DOCUMENTS = (
+    "/.well-known/openid-configuration",
+    "/.well-known/oauth-authorization-server",
+    "/.well-known/jwks.json",
+)
 INFERENCE_USE = "inference.use"
 
 

@@ -9,7 +9,8 @@ from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 
 from mesh.policy.table import rule_of
 
-PREFIX = "/api/v1/"
+REST_PREFIX = "/api/"
+PREFIX = f"{REST_PREFIX}v1/"
 VERBS = ("get", "put", "post", "delete", "patch")
 WITH_BODY = frozenset({"put", "post", "patch"})
 EDGE = "edge"

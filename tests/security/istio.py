@@ -5,6 +5,7 @@ holds, AuthorizationPolicy whether the request is allowed. Whatever the evaluato
 no policy can say something that is quietly left out.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,10 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from mesh.policy.table import services
+from mesh.rest.paths import VARIABLE, bindings
+from mesh.rest.transcoder import NAME
 
 Resource = Mapping[str, Any]
 # Istio's proxies accept a token this long after it expired, and before it begins.
@@ -94,15 +99,33 @@ class Mesh:
                 return Answer(401, str(error))
         return self._authorize(workload, request, claims)
 
+    def transcoded(self, workload: Workload, verb: str, path: str) -> str:
+        """The path that the filters behind a gateway's listener see: that of the RPC, for a REST request of one."""
+        for one in (one for one in self._resources if one["kind"] == "EnvoyFilter"):
+            spec = one["spec"]
+            _known(spec, "workloadSelector", "configPatches")
+            if any(workload.labels.get(name) != value for name, value in spec["workloadSelector"]["labels"].items()):
+                continue
+            for patch in spec["configPatches"]:
+                path = _rpc_of(_transcoder_in(patch), verb, path)
+        return path
+
     def route(self, gateway: str, path: str) -> str:
         """The host to which a gateway's routes send a path; "" where the gateway answers itself or not at all."""
+        return self.destination(gateway, path)[0]
+
+    def destination(self, gateway: str, path: str) -> tuple[str, int]:
+        """The same with the port, 0 where the gateway answers itself."""
         for service in (one for one in self._resources if one["kind"] == "VirtualService"):
             if gateway not in service["spec"]["gateways"]:
                 continue
             for route in service["spec"]["http"]:
                 if any(_leads(match, path) for match in route["match"]):
-                    return str(route["route"][0]["destination"]["host"]) if "route" in route else ""
-        return ""
+                    if "route" not in route:
+                        return "", 0
+                    there = route["route"][0]["destination"]
+                    return str(there["host"]), int(there["port"]["number"])
+        return "", 0
 
     def mode(self, workload: Workload, port: int) -> str:
         """The mode of mutual TLS: of the workload's port, else of the workload, the namespace, the mesh."""
@@ -192,6 +215,31 @@ class Mesh:
         return ALLOWED if any(matches) else Answer(403, "no policy allows it")
 
 
+def _transcoder_in(patch: Mapping[str, Any]) -> Sequence[str]:
+    """The services that a patch has transcoded, before any other filter is asked."""
+    _known(patch, "applyTo", "match", "patch")
+    added = patch["patch"]
+    if patch["applyTo"] != "HTTP_FILTER" or added["operation"] != "INSERT_FIRST" or added["value"]["name"] != NAME:
+        raise Unknown("another patch than a transcoder before all filters")
+    if patch["match"]["context"] != "GATEWAY":
+        raise Unknown("a patch elsewhere than at a gateway")
+    services: Sequence[str] = added["value"]["typed_config"]["services"]
+    return services
+
+
+def _rpc_of(transcoded: Sequence[str], verb: str, path: str) -> str:
+    """The RPC whose `google.api.http` option fits; a variable stands for one part of a path."""
+    for method in (method for service in services() for method in service.methods):
+        if method.containing_service.full_name not in transcoded:
+            continue
+        for one in bindings(method):
+            shape = "".join("[^/:]+" if VARIABLE.fullmatch(part) else re.escape(part) for part in PARTS.split(one.path))
+            if one.verb.upper() == verb and re.fullmatch(shape, path):
+                return f"/{method.containing_service.full_name}/{method.name}"
+    return path
+
+
+PARTS = re.compile(r"(\{\w+\})")
 _BEARER = {"name": "authorization", "prefix": "Bearer "}
 
 

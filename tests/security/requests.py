@@ -19,7 +19,7 @@ IDENTIFIER = re.compile(r"\b[a-z]{2,5}_[0-9a-z]{26}\b")
 PASSWORD = "a long enough phrase"
 ATTEMPTS = 60
 # They are as good as identifiers.
-TOKENS = frozenset({"etag", "page_token"})
+TOKENS = frozenset({"etag", "page_token", "organization_slug"})
 PERMISSIONS = sorted(EVERY_PERMISSION)
 WORDS = ("order", "return", "refund", "gift card", "delivery", "invoice", "voucher", "exchange")
 # Fields that are identifiers of a kind other than their name says.
@@ -134,12 +134,16 @@ class Requests:
             "scopes": PERMISSIONS,
             "permissions": PERMISSIONS,
             "allowed_networks": ["10.0.0.0/8"],
+            "issuer": [f"https://{whose.mark}.invalid"],
+            "email_domains": [f"{whose.mark}.example"],
+            "hosts": [f"{whose.mark}.invalid"],
             "slug": [*whose.of_kind.get("slug", []), f"{whose.mark}-{number}"],
+            "organization_slug": [*whose.of_kind.get("slug", [])],
             "page_token": ["", whose.any_of("next_page_token", self.dice)],
             "etag": [whose.any_of("etag", self.dice)],
             "subject": [whose.any_of("user_id", self.dice), f"{whose.mark} subject"],
         }
-        return self.dice.choice(known[name]) if name in known else None
+        return self.dice.choice(known[name]) if known.get(name) else None
 
     def _mask(self, one: FieldDescriptor, mask: Descriptor) -> Message:
         """Some of the fields of a request that stand after its mask."""

@@ -12,16 +12,15 @@ import asyncio
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 
 import psycopg
 import pytest
 import pytest_asyncio
 
-from mesh.policy.table import Rule
+from mesh.policy.table import Rule, load_table
 from tests.security.enforcers import METHODS
-from tests.security.houses import Answer, House, Street, street, workload_for
+from tests.security.houses import LEFT_OUT, Answer, House, Street, called_at_random, short, workload_for
 from tests.security.requests import IDENTIFIER, Belongings, Requests, names, renamed, texts
 from tests.support.postgres import services_with_tables
 from tests.support.server import TestStack
@@ -47,7 +46,8 @@ where c.relkind in ('r', 'p') and n.nspname = any(%s) and c.relname <> all(%s) o
 # They end the sign-ins of whom they name; of one's own people they would soon leave nobody who may call.
 OF_PEOPLE = ("RemoveMember", "SetMemberRoles")
 # Nothing that passed the rules of its proto may end so, and callers stay signed in.
-NEVER = ("INTERNAL", "UNKNOWN", "UNIMPLEMENTED", "UNAUTHENTICATED")
+NEVER = ("INTERNAL", "UNKNOWN", "UNIMPLEMENTED")
+SIGNED_OUT = ("TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_REVOKED")
 # What is published leaves it, whoever calls meanwhile.
 PASSING = ["outbox"]
 
@@ -99,13 +99,12 @@ class Neighbours:
 
 
 @pytest_asyncio.fixture(scope="module")
-async def neighbours(stack: TestStack) -> AsyncIterator[Neighbours]:
-    async with street(stack) as running:
-        houses = (await running.found("alphaquokka"), await running.found("betawombat"))
-        made = Neighbours(running, houses, stack.postgres.admin_url)
-        for house in houses:
-            await made.grow(house)
-        yield made
+async def neighbours(open_street: Street, stack: TestStack) -> Neighbours:
+    houses = (await open_street.found("alphaquokka"), await open_street.found("betawombat"))
+    made = Neighbours(open_street, houses, stack.postgres.admin_url)
+    for house in houses:
+        await made.grow(house)
+    return made
 
 
 def leak(answer: Answer, asked: set[str], other: Belongings) -> str:
@@ -142,16 +141,40 @@ async def attack(made: Neighbours, rule: Rule, mine: House, other: House) -> tup
         written.subtract(foreign)
     outcome = answer.refusal[0] or "OK"
     where = f"{rule.method} as {person.roles[0]} by {workload}: {request!s}".replace("\n", " ")
-    if outcome in NEVER:
+    if outcome in NEVER or answer.refusal[1] in SIGNED_OUT:
         return outcome, f"{where} was answered {answer.refusal}"
     if leaked := leak(answer, set(texts(request)) | known | foreign, other.belongings):
         return outcome, f"{where} told of {leaked!r}"
     if foreign and fresh:
         of_nobody = await made.street.call(rule, renamed(request, other.belongings), person, workload)
         met_the_first = not answer.error and of_nobody.refusal[0] in MET_THE_FIRST
-        if of_nobody.refusal != answer.refusal and not met_the_first:
+        # A machine that is too busy to answer in time says nothing of either.
+        in_time = "DEADLINE_EXCEEDED" not in (outcome, of_nobody.refusal[0])
+        if of_nobody.refusal != answer.refusal and not met_the_first and in_time:
             return outcome, f"{where} was answered {answer.refusal}, a name of nobody {of_nobody.refusal}"
     return outcome, ""
+
+
+def test_every_rpc_is_called_or_left_out_for_a_reason() -> None:
+    every = Counter(map(short, load_table()))
+    left_out = Counter(name for names in LEFT_OUT.values() for name in names)
+    assert every.total() == len(every), "two RPCs share a name"
+    assert {name for name, times in left_out.items() if times > 1} == set()
+    assert left_out.keys() <= every.keys(), "some that are left out are gone"
+    anonymous = {short(rule.method) for rule in load_table().values() if rule.anonymous}
+    assert {short(rule.method) for rule in called_at_random()} == every.keys() - left_out.keys() - anonymous
+    serving = {rule.callee for rule in called_at_random()}
+    assert serving <= set(services_with_tables())
+    # What may name something cannot be left out because it names nothing.
+    [own] = [names for why, names in LEFT_OUT.items() if "no field for a name" in why]
+    fields = {
+        (short(method), field.name)
+        for method, descriptor in METHODS.items()
+        if short(method) in own
+        for field in descriptor.input_type.fields
+        if field.name.endswith(("_id", "_ids", "slug"))
+    }
+    assert fields == set()
 
 
 @pytest.mark.timeout(120 + CASES // 20)
