@@ -64,7 +64,7 @@ export function TicketList({ list, tickets, chosen }: TicketListProps) {
                 <span className={styles.words}>
                   <strong>{ticket.subject}</strong>
                   <small>
-                    #{ticket.number} · {nameOf(ticket.requesterId)} <DueMark ticket={ticket} />
+                    #{ticket.number} <DueMark ticket={ticket} /> · {nameOf(ticket.requesterId)}
                     <span className="sr-only">
                       , {STATUS_TITLES[ticket.status]}, {PRIORITY_TITLES[ticket.priority]}
                     </span>
