@@ -33,6 +33,20 @@ describe("a program that asks to be let in", () => {
     await expect.poll(() => window.location.hash).toBe("#code=c");
   });
 
+  it("is let in only by somebody who confirms who they are, after a while", async () => {
+    open("/consent?client_id=shop&long_ago");
+    await signIn();
+    await press("Let it in");
+    expect(await screen.findByText("Confirm that it is you")).toBeTruthy();
+    await fill("Password", "wrong");
+    await press("Confirm");
+    expect(await screen.findByRole("alert")).toBeTruthy();
+    expect(window.location.hash).toBe("");
+    await fill("Password", "a long enough phrase");
+    await press("Confirm");
+    await expect.poll(() => window.location.hash).toBe("#code=c");
+  });
+
   it("is told when somebody says no", async () => {
     open("/consent?client_id=shop");
     await signIn();

@@ -2,9 +2,12 @@ import { useQuery } from "@tanstack/react-query";
 import { type FormEvent, useState } from "react";
 import { useBackend, usePrincipal, useTitle } from "../../app/hooks";
 import { Link, useAddress } from "../../app/router";
+import { hasReason } from "../../rpc/problems";
 import { Button } from "../../ui/Button";
 import { Field } from "../../ui/Field";
 import { Skeleton } from "../../ui/states";
+import { AccountApi } from "../account/api";
+import { Proof } from "../account/SecurityPage";
 import { FormFailure, Frame, useForm } from "../session/form";
 import styles from "../session/pages.module.css";
 import { ConsentApi, type Question, type Subject } from "./api";
@@ -107,18 +110,41 @@ function Ask(props: {
   const { name, organization } = usePrincipal();
   const [busy, setBusy] = useState<"yes" | "no">();
   const [failure, setFailure] = useState<unknown>();
+  // An answer that waits for the person to confirm who they are: a program that is let in stays.
+  const [unproved, setUnproved] = useState<{ approved: boolean; withCode: boolean }>();
 
-  const answer = async (event: FormEvent, approved: boolean) => {
-    event.preventDefault();
+  const answer = async (approved: boolean) => {
     setBusy(approved ? "yes" : "no");
     setFailure(undefined);
     try {
       props.onAnswered(await backend.api(ConsentApi).answer(props.subject, approved), approved);
     } catch (error) {
+      if (hasReason(error, "STEP_UP_REQUIRED")) await ask(approved);
+      else setFailure(error);
+    }
+    setBusy(undefined);
+  };
+  const ask = async (approved: boolean) => {
+    try {
+      const { appEnabled } = await backend.api(AccountApi).security();
+      setUnproved({ approved, withCode: appEnabled });
+    } catch (error) {
       setFailure(error);
-      setBusy(undefined);
     }
   };
+  if (unproved) {
+    return (
+      <Frame title={`Let “${program}” in?`} lead={`You are ${name} at ${organization.name}.`} footer={HOME}>
+        <Proof
+          withCode={unproved.withCode}
+          onDone={(proved) => {
+            setUnproved(undefined);
+            if (proved) void answer(unproved.approved);
+          }}
+        />
+      </Frame>
+    );
+  }
   return (
     <Frame
       title={`Let “${program}” in?`}
@@ -129,7 +155,13 @@ function Ask(props: {
           : "Say yes only if you see this code on a device of your own, just now."
       }
     >
-      <form className={styles.form} onSubmit={(event) => void answer(event, true)}>
+      <form
+        className={styles.form}
+        onSubmit={(event: FormEvent) => {
+          event.preventDefault();
+          void answer(true);
+        }}
+      >
         <ul className={own.scopes} aria-label="It may">
           {scopes.map((scope) => (
             <li key={scope}>{WORDS[scope] ?? scope}</li>
@@ -143,7 +175,7 @@ function Ask(props: {
           type="button"
           busy={busy === "no"}
           disabled={busy !== undefined}
-          onClick={(event) => void answer(event, false)}
+          onClick={() => void answer(false)}
         >
           No
         </Button>
