@@ -88,8 +88,8 @@ test-e2e: setup ## Tests of the whole running stack, with a browser
 test-nightly: setup ## What takes too long for every run: whatever loads a model once more
 	pytest -m nightly
 
-test: setup .tools/kubectl test-web ## Every test
-	pytest --cov --cov-report=term --cov-fail-under=85 --durations=40
+test: setup .tools/kubectl ## Every test, those of the running stack beside all others
+	@python tools/test.py
 
 bench: setup ## Measure the targets; results in benchmarks/results
 	python -m benchmarks
