@@ -50,6 +50,7 @@ def run(settings: StackSettings, prepare: Prepare) -> int:
     try:
         proc.become_subreaper()
         proc.raise_file_limit()
+        proc.leave_no_core()
         ended = proc.end_marked(settings.home, None, LEFTOVER_GRACE_SECONDS)
         if ended:
             log.warning("ended %d processes that an earlier start had left behind", ended)

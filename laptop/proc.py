@@ -44,6 +44,11 @@ def raise_file_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
+def leave_no_core() -> None:
+    """Keep this process and its descendants from leaving their memory, keys and all, in a file when they crash."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def mark_of(pid: int) -> tuple[str, str] | None:
     """The home and process name a process inherited from a supervisor, or None."""
     try:

@@ -23,7 +23,7 @@ class StackSettings(BaseSettings):
     `base_port`, so that a second stack's replicas stay clear of the first's.
     """
 
-    model_config = SettingsConfigDict(env_prefix="DESKMESH_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DESKMESH_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     home: Path = PROJECT_ROOT / ".deskmesh"
     edge_port: int = Field(default=8443, ge=1, le=65535)
@@ -31,8 +31,8 @@ class StackSettings(BaseSettings):
     replica_port: int = Field(default=0, ge=0, le=65000)
     # A port of loopback where a Prometheus finds the metrics of every process; 0 for none.
     metrics_port: int = Field(default=0, ge=0, le=65535)
-    database_url: str = ""
-    redis_url: str = ""
+    database_url: str = Field(default="", repr=False)
+    redis_url: str = Field(default="", repr=False)
     inference_config: Path = PROJECT_ROOT / "serve_apps" / "configs" / "laptop.yaml"
     certificate_hours: float = Field(default=24.0, gt=0)
     log_level: str = "INFO"
