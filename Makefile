@@ -87,6 +87,7 @@ test-e2e: setup ## Tests of the whole running stack, with a browser
 
 test-nightly: setup ## What takes too long for every run: whatever loads a model once more
 	pytest -m nightly
+	DESKMESH_FUZZ_SECONDS=1800 DESKMESH_SCHEMATHESIS_EXAMPLES=100 DESKMESH_ISOLATION_CASES=100000 pytest tests/security
 
 test: setup .tools/kubectl ## Every test, those of the running stack beside all others
 	@python tools/test.py
