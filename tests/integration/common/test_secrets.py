@@ -136,11 +136,11 @@ def test_the_key_that_seals_keys_comes_from_a_store(environment: pytest.MonkeyPa
     environment.setenv("DESKMESH_DATABASE_URL", "unused")
     environment.setenv("DESKMESH_SECRETS_FOLDER", str(tmp_path / "none"))
     (mount / "key_encryption_key").write_text(f"{kept}\n")
-    settings = AuthSettings()  # type: ignore[call-arg]
+    settings = AuthSettings()
     assert Sealer(settings.stored_encryption_key).derive("purpose") == before
     assert kept not in repr(settings)
     for wrong in (CANARY, base64.b64encode(CANARY.encode()).decode()):
         (mount / "key_encryption_key").write_text(wrong)
         with pytest.raises(ValidationError) as caught:
-            AuthSettings()  # type: ignore[call-arg]
+            AuthSettings()
         assert wrong not in str(caught.value)
