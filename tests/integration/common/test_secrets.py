@@ -48,7 +48,10 @@ def vault(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             try:
                 _put(f"http://{address}/v1/{PATH}", kept)
                 break
-            except urllib.error.URLError:
+            except urllib.error.URLError as error:
+                # It listens before it serves; an answer that says so must be closed.
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()
                 assert time.monotonic() < deadline, "the vault does not start"
                 time.sleep(0.05)
         yield f"http://{address}"
