@@ -81,6 +81,8 @@ class Vault:
             with opener.open(request, timeout=VAULT_SECONDS) as answer:
                 found = json.loads(answer.read(VAULT_BYTES))["data"]["data"]
         except urllib.error.HTTPError as error:
+            # The exception holds the connection, and lives as long as whoever keeps ours.
+            error.close()
             raise SecretsUnavailable(f"the vault answers {error.code}") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SecretsUnavailable(f"the vault does not answer as one: {type(error).__name__}") from None
