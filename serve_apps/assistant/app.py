@@ -71,7 +71,8 @@ def embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
         **rollout(settings.drain_seconds),
         user_config=START,
     )
-    return deployment.bind(config, locate(config.source), settings)
+    folders = [locate(one.source) for one in (config, *config.further)]
+    return deployment.bind(config, folders, settings)
 
 
 def changeable(model: ModelConfig) -> dict[str, Any]:

@@ -158,17 +158,41 @@ class ModelConfig(Part):
         return self
 
 
-class EmbedderConfig(Part):
-    """The embedding model and how its calls are batched."""
+class Pooling(StrEnum):
+    """What of a text's tokens its vector is made of."""
+
+    MEAN = "mean"
+    FIRST = "first"
+
+
+class EncoderConfig(Part):
+    """An embedding model: a BERT as safetensors or as ONNX, with its tokenizer."""
 
     model: str
     source: Annotated[LocalSource, Field(discriminator="kind")]
+    pooling: Pooling = Pooling.MEAN
+    max_tokens: int = Field(default=256, ge=8, le=512)
+    # What stands before a question that is compared with texts, when the model was trained so.
+    question_prefix: str = ""
+
+
+class EmbedderConfig(EncoderConfig):
+    """The embedding models and how their calls are batched; the first is the default."""
+
     replicas: int = Field(default=1, ge=1)
     threads: int = Field(default=1, ge=1)
-    max_tokens: int = Field(default=256, ge=8, le=512)
     max_batch_texts: int = Field(default=64, ge=1)
     max_wait_milliseconds: float = Field(default=2.0, ge=0)
     max_queued_texts: int = Field(default=4096, ge=1)
+    # In the same replicas, asked for by name; the limits above hold for each.
+    further: tuple[EncoderConfig, ...] = ()
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        names = [self.model, *(other.model for other in self.further)]
+        if len(set(names)) != len(names):
+            raise ValueError("two embedding models share one name")
+        return self
 
 
 class TargetConfig(Part):

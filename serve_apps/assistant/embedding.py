@@ -29,6 +29,16 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> list[Vector]: ...
 
 
+@dataclass(frozen=True, slots=True)
+class EmbeddingModel:
+    """A model by its name, behind its batcher; `question_prefix` stands before texts that are questions."""
+
+    name: str
+    dimension: int
+    batcher: "Batcher"
+    question_prefix: str = ""
+
+
 class Batcher:
     """Joins the texts of concurrent calls into batches for one encoder thread.
 

@@ -1,7 +1,7 @@
 """The three gRPC services, over an engine, a batcher and the reports of replicas."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 
 from deskmesh.inference.v1 import (
@@ -15,7 +15,7 @@ from deskmesh.inference.v1 import (
 from serve_apps.assistant import mapping
 from serve_apps.assistant.board import HeadStore
 from serve_apps.assistant.chat import Ended, Started, answer, answer_with_tools
-from serve_apps.assistant.embedding import Batcher
+from serve_apps.assistant.embedding import EmbeddingModel
 from serve_apps.assistant.engines.base import Delta, Engine, EngineDead
 from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded, ModelUnavailable
 from serve_apps.assistant.pace import Pace
@@ -143,16 +143,19 @@ class InferenceServicer(inference_service_pb2_grpc.InferenceServiceServicer):
 
 
 class EmbeddingServicer(embedding_service_pb2_grpc.EmbeddingServiceServicer):
-    """`EmbeddingService` over a batcher."""
+    """`EmbeddingService` over the batchers of one or more models; the first is asked when none is named."""
 
-    def __init__(self, batcher: Batcher, *, model: str, dimension: int) -> None:
-        self._batcher = batcher
-        self._model = model
-        self._dimension = dimension
+    def __init__(self, models: Sequence[EmbeddingModel]) -> None:
+        self._default = models[0]
+        self._by_name = {model.name: model for model in models}
 
     async def Embed(
         self, request: embedding_service_pb2.EmbedRequest, context: RpcContext
     ) -> embedding_service_pb2.EmbedResponse:
         """Embed texts."""
-        vectors = await self._batcher.embed(request.texts)
-        return mapping.embed_response(vectors, self._model, self._dimension)
+        model = self._by_name.get(request.model) if request.model else self._default
+        if model is None:
+            raise ModelNotFound
+        prefix = model.question_prefix if request.questions else ""
+        vectors = await model.batcher.embed([f"{prefix}{text}" for text in request.texts])
+        return mapping.embed_response(vectors, model.name, model.dimension)

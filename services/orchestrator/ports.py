@@ -297,10 +297,13 @@ class Knowledge(Protocol):
 
 
 class Embedder(Protocol):
-    """Turns texts into vectors of length one."""
+    """Turns texts into vectors of length one, by two models whose vectors cannot be compared."""
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
-        """One vector a text, in order. At most 256 texts."""
+        """One vector a text, in order."""
+
+    async def embed_for_search(self, texts: Sequence[str], questions: bool) -> list[Vector]:
+        """One vector a text, in order, by a model trained to find answers to questions."""
 
 
 @dataclass(frozen=True, slots=True)

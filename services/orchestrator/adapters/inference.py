@@ -28,6 +28,8 @@ EMBED_SECONDS = 15.0
 SCORE_SECONDS = 30.0
 WRITE_SECONDS = 50.0
 TEXTS_A_CALL = 256
+# What passages are weighed by was learned with this one.
+SEARCH_EMBEDDER = "bge-small-en-v1.5"
 PAIRS_A_CALL = 64
 LEAST_SECONDS = 0.001
 _ABILITIES = {
@@ -43,9 +45,17 @@ class EmbedderClient:
         self._stub = embedding_service_pb2_grpc.EmbeddingServiceStub(channel)
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
+        return await self._embed(texts)
+
+    async def embed_for_search(self, texts: Sequence[str], questions: bool) -> list[Vector]:
+        return await self._embed(texts, SEARCH_EMBEDDER, questions)
+
+    async def _embed(self, texts: Sequence[str], model: str = "", questions: bool = False) -> list[Vector]:
         vectors: list[Vector] = []
         for start in range(0, len(texts), TEXTS_A_CALL):
-            request = embedding_service_pb2.EmbedRequest(texts=texts[start : start + TEXTS_A_CALL])
+            request = embedding_service_pb2.EmbedRequest(
+                texts=texts[start : start + TEXTS_A_CALL], model=model, questions=questions
+            )
             with translated():
                 answered = await self._stub.Embed(request, timeout=EMBED_SECONDS)
             vectors.extend(np.array(embedding.values, dtype=np.float32) for embedding in answered.embeddings)

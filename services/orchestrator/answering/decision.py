@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from services.orchestrator.answering.intents import Intent, Nearest, told_by_words
+from services.orchestrator.answering.learned import log_odds
 from services.orchestrator.answering.lexicon import words
 from services.orchestrator.answering.ranking import Candidate
 
@@ -78,29 +79,18 @@ def understand(message: str, near: Nearest, thresholds: Thresholds = THRESHOLDS)
     return None if says else Action.CLARIFY
 
 
-# Evidence from which on the help centre's answer is given, and from which on its nearest articles are named.
-ANSWER_FROM = 0.69
-NEAR_FROM = 0.5
-# Words in common of this weight, about two rare ones, count half of what any number of them could.
-HALF_WEIGHT = 4.0
-SHORT_QUESTION_WORDS = 5
-SHORT_QUESTION_COVERAGE = 0.4
+# Log odds from which on the help centre's answer is given, and from which on its nearest articles are named.
+ANSWER_FROM = 0.0
+NEAR_FROM = -1.5
+NO_EVIDENCE = -20.0
 
 
-def evidence(question: str, candidates: Sequence[Candidate]) -> float:
-    """How much speaks for the best passage answering the question, up to 2: its nearness in meaning and in words.
+def evidence(candidates: Sequence[Candidate]) -> float:
+    """Log odds that the best passage answers, as learned from questions with and without an answer.
 
-    What the words in common weigh counts, not their share: a long story asks no less of a question. The model's
-    likelihoods say nothing here: a question with the shop's name in it is likely after any of its texts.
+    The model's likelihoods say nothing here: a question with the shop's name in it is likely after any of its texts.
     """
-    if not candidates:
-        return 0.0
-    best = candidates[0]
-    strength = best.similarity + best.common_weight / (best.common_weight + HALF_WEIGHT)
-    # Of a short question every word counts: "Who founded Fernwick?" is not answered by a text with Fernwick in it.
-    if len(set(words(question))) <= SHORT_QUESTION_WORDS and best.coverage < SHORT_QUESTION_COVERAGE:
-        return min(strength, NEAR_FROM)
-    return strength
+    return log_odds(candidates[0].features) if candidates else NO_EVIDENCE
 
 
 def judge(message: str, near: Nearest, strength: float, thresholds: Thresholds = THRESHOLDS) -> Action:

@@ -117,6 +117,14 @@ def common_weight(question: str, text: Sequence[str], rarity: Rarity) -> float:
     return sum(rarity.weight(word) for word in said.intersection(words(question)))
 
 
+def missing_weights(question: str, text: Sequence[str], rarity: Rarity) -> list[float]:
+    """The weights of the question's words that a text has not, in those or in any other words."""
+    known = set(text)
+    for phrase, _ in _translated_phrases(question):
+        known.update(words(phrase))
+    return [rarity.weight(word) for word in sorted(set(words(question)) - known)]
+
+
 # "outside the European Union", "except Northern Ireland": a name that the text says it is not about.
 _EXCLUDED = re.compile(r"\b(?i:outside|except|excluding)(?: for)? (?:the )?[A-Z][\w'’-]*(?: (?:of )?[A-Z][\w'’-]*)*")
 _ABOUT_EXCLUDED = re.compile(r"\b(?:outside|except|excluding)\b", re.IGNORECASE)

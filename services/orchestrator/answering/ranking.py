@@ -1,6 +1,7 @@
 """Which passage answers a question, and which of its sentences: words, meaning, kind of answer, the model's likelihood.
 
-The weights were found on the questions of `demo/questions/golden.jsonl`; docs/adr/0004 has the figures for each part.
+Passages are weighed by what was learned from questions with known answers, sentences by weights found on
+`demo/questions/golden.jsonl`; docs/adr/0004 has the figures for each part.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from services.orchestrator.answering import learned
 from services.orchestrator.answering.kinds import Kind, answers_kind, kind_of
-from services.orchestrator.answering.lexicon import Rarity, common_weight, spoken_of, translations, words
+from services.orchestrator.answering.lexicon import (
+    Rarity,
+    common_weight,
+    missing_weights,
+    spoken_of,
+    translations,
+    words,
+)
 from services.orchestrator.answering.passages import Passage, Sentence
 
 Vector = NDArray[np.float32]
@@ -18,17 +27,11 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """How much each part says; cosines are -1 to 1, overlaps and kind 0 to 1, likelihoods mean natural logs.
+    """How much each part says for a sentence among those of its passage, and what the model's likelihoods add.
 
-    A passage is chosen first, then sentences within it.
+    Cosines are -1 to 1, overlaps and kind 0 to 1, likelihoods mean natural logs. Passages are weighed by `learned`.
     """
 
-    passage_cosine: float = 1.0
-    passage_cosine_translated: float = 1.0
-    passage_overlap: float = 0.5
-    passage_overlap_translated: float = 0.4
-    heading_overlap: float = 0.2
-    heading_overlap_translated: float = 0.2
     # Of the passage's likeliest sentence.
     passage_likelihood: float = 0.15
 
@@ -45,23 +48,34 @@ WEIGHTS = Weights()
 # How much unlikelier than its likeliest fellows a sentence is taken to be that the model was not asked about.
 UNASKED = 0.2
 
+# Words in common of this weight, about two rare ones, count half of what any number of them could.
+HALF_WEIGHT = 4.0
+
 # A passage that is farther behind the first is not brought forward by likelihoods, which differ by 2 at most.
 WITHIN_REACH = 0.4
 
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """The vectors of a question as it was asked, and with the help centre's words added."""
+    """The vectors of a question as it was asked, and with the help centre's words added.
+
+    `search` is how a model for search sees the question as it was asked; it cannot be compared with the others.
+    """
 
     asked: Vector
     translated: Vector
+    search: Vector
 
 
 @dataclass(frozen=True, slots=True)
 class PassageVectors:
-    """The vectors of a passage with its headings, and of its sentences alone and behind their heading."""
+    """The vectors of a passage with its headings, and of its sentences alone and behind their heading.
+
+    `search` is the passage again, as the model for search sees it.
+    """
 
     passage: Vector
+    search: Vector
     sentences: tuple[Vector, ...]
     sentences_in_context: tuple[Vector, ...]
 
@@ -79,16 +93,12 @@ class Scored:
 class Candidate:
     """A passage and how well it answers, with its sentences, the best first. Only the order of scores means something.
 
-    `similarity` is the mean cosine of the passage and the question as asked and translated; `common_weight` what the
-    question's words weigh that the passage has too, in those or in the help centre's words, and `coverage` the share of
-    all its words that this is.
+    `features` are what speaks for the passage, by the names that `learned` weighs.
     """
 
     passage: Passage
     score: float
-    similarity: float
-    common_weight: float
-    coverage: float
+    features: Mapping[str, float]
     sentences: tuple[Scored, ...]
 
     @property
@@ -142,32 +152,46 @@ def rank(
     rarity = Rarity.of(bodies.values())
     candidates = []
     for passage, split in sentences.items():
-        body, heading, vector = bodies[passage.id], words(passage.heading), known[passage.id].passage
-        cosines = cosine(vectors.asked, vector), cosine(vectors.translated, vector)
-        overlaps = rarity.overlap(asked.asked, body), rarity.overlap(asked.translated, body)
-        score = (
-            weights.passage_cosine * cosines[0]
-            + weights.passage_cosine_translated * cosines[1]
-            + weights.passage_overlap * overlaps[0]
-            + weights.passage_overlap_translated * overlaps[1]
-            + weights.heading_overlap * rarity.overlap(asked.asked, heading)
-            + weights.heading_overlap_translated * rarity.overlap(asked.translated, heading)
-        )
-        scored = tuple(
-            sorted(
-                (_score(asked, sentence, known[passage.id], rarity, weights) for sentence in split),
-                key=lambda one: -one.score,
-            )
+        scored = sorted(
+            (_score(asked, sentence, known[passage.id], rarity, weights) for sentence in split),
+            key=lambda one: -one.score,
         )
         if scored:
-            common = common_weight(question, body, rarity)
-            whole = sum(rarity.weight(word) for word in set(asked.asked))
-            candidates.append(
-                Candidate(
-                    passage, score, (cosines[0] + cosines[1]) / 2, common, common / whole if whole else 0.0, scored
-                )
-            )
+            features = _features(asked, passage, split, bodies[passage.id], known[passage.id], rarity)
+            candidates.append(Candidate(passage, learned.passage_score(features), features, tuple(scored)))
     return sorted(candidates, key=lambda candidate: -candidate.score)
+
+
+def _features(
+    question: _Question,
+    passage: Passage,
+    sentences: Sequence[Sentence],
+    body: Sequence[str],
+    known: PassageVectors,
+    rarity: Rarity,
+) -> dict[str, float]:
+    heading, vectors = words(passage.heading), question.vectors
+    common = common_weight(question.text, body, rarity)
+    missing = missing_weights(question.text, body, rarity)
+    return {
+        "passage": cosine(vectors.asked, known.passage),
+        "passage_translated": cosine(vectors.translated, known.passage),
+        "sentence": max(cosine(vectors.asked, vector) for vector in known.sentences),
+        "sentence_translated": max(cosine(vectors.translated, vector) for vector in known.sentences),
+        "context": max(cosine(vectors.asked, vector) for vector in known.sentences_in_context),
+        "search": cosine(vectors.search, known.search),
+        "overlap": rarity.overlap(question.asked, body),
+        "overlap_translated": rarity.overlap(question.translated, body),
+        "heading_overlap": rarity.overlap(question.asked, heading),
+        "heading_overlap_translated": rarity.overlap(question.translated, heading),
+        "sentence_overlap": max(rarity.overlap(question.asked, words(one.text)) for one in sentences),
+        # What the words in common weigh, not their share: a long story asks no less of a question.
+        "common": common / (common + HALF_WEIGHT),
+        # The rarest of the question's words that the passage has not, and all of them together.
+        "missing": max(missing, default=0.0) / 4,
+        "missing_sum": sum(missing) / 20,
+        "kind": float(any(answers_kind(question.kind, one.text) for one in sentences)),
+    }
 
 
 def _score(question: _Question, sentence: Sentence, known: PassageVectors, rarity: Rarity, weights: Weights) -> Scored:

@@ -77,12 +77,16 @@ async def read(message: str, services: Services, intents: IntentMemory, record: 
     """What the message means. Raises DependencyUnavailable when the embedder does not answer."""
     async with record.step("classify") as notes:
         texts = list(dict.fromkeys((message, translated(message))))
-        vectors = dict(zip(texts, await services.embedder.embed(texts), strict=True))
-        near = await intents.nearest(vectors[message])
+        found, search = await together(
+            services.embedder.embed(texts), services.embedder.embed_for_search([message], questions=True)
+        )
+        # Nothing to translate makes them one.
+        vectors = Vectors(found[0], found[-1], search[0])
+        near = await intents.nearest(vectors.asked)
         notes.versions["intents"] = intents.version
         notes.details["intent"] = near.intent.value
         notes.details["similarity"] = f"{near.similarities[near.intent]:.3f}"
-        return Reading(message, Vectors(vectors[message], vectors[translated(message)]), near)
+        return Reading(message, vectors, near)
 
 
 async def together(*calls: Awaitable[T]) -> list[T]:

@@ -59,12 +59,16 @@ class PassageMemory:
             texts.append(passage_text(passage))
             texts.extend(sentence.text for sentence in sentences)
             texts.extend(in_context(sentence) for sentence in sentences)
-        vectors = iter(await self._embedder.embed(texts))
-        for passage, sentences in zip(passages, split, strict=True):
+        wholes = [passage_text(passage) for passage in passages]
+        found, searched = await asyncio.gather(
+            self._embedder.embed(texts), self._embedder.embed_for_search(wholes, questions=False)
+        )
+        vectors = iter(found)
+        for passage, sentences, search in zip(passages, split, searched, strict=True):
             whole = next(vectors)
             alone = tuple(next(vectors) for _ in sentences)
             context = tuple(next(vectors) for _ in sentences)
-            self._kept[passage.id] = (sentences, PassageVectors(whole, alone, context))
+            self._kept[passage.id] = (sentences, PassageVectors(whole, search, alone, context))
 
 
 class IntentMemory:

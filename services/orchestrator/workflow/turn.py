@@ -8,6 +8,7 @@ from functools import partial
 from services.orchestrator.answering import texts
 from services.orchestrator.answering.decision import Action, evidence, judge, standalone, topics, understand
 from services.orchestrator.answering.intents import reply_of
+from services.orchestrator.answering.learned import LEARNED
 from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.wording import Markers, Piece
@@ -178,8 +179,9 @@ class _Try:
         candidates = await rank_sentences(reading, passages, route, self._services, self._record)
         self.model = route.model if route else ""
         async with self._record.step("judge") as notes:
-            strength = evidence(reading.question, candidates)
+            strength = evidence(candidates)
             action = judge(self._turn.text, reading.near, strength)
+            notes.versions["weights"] = LEARNED.version
             notes.details["strength"] = f"{strength:.3f}"
             notes.details["action"] = action.value
         match action:

@@ -306,8 +306,11 @@ class InferenceDouble(
 
     async def Embed(self, request: Any, context: Any) -> Any:
         await self.faults.meet("Embed")
-        vectors = [embedding_service_pb2.Embedding(values=embedding(text).tolist()) for text in request.texts]
-        return embedding_service_pb2.EmbedResponse(embeddings=vectors, model="words", dimension=DIMENSION)
+        of = search_embedding if request.model else embedding
+        vectors = [embedding_service_pb2.Embedding(values=of(text).tolist()) for text in request.texts]
+        return embedding_service_pb2.EmbedResponse(
+            embeddings=vectors, model=request.model or "words", dimension=len(vectors[0].values)
+        )
 
     async def Route(self, request: Any, context: Any) -> Any:
         self.routed.append(request)
@@ -422,6 +425,11 @@ def embedding(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
     for word in words_of(text):
         vector[int.from_bytes(hashlib.sha256(word.encode()).digest()[:4]) % DIMENSION] += 1.0
     return vector / np.float32(np.linalg.norm(vector))
+
+
+def search_embedding(text: str) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    """The same as a model for search sees it: even texts that share nothing have a cosine of a half."""
+    return np.append(embedding(text), 1.0).astype(np.float32) / np.float32(2**0.5)
 
 
 @dataclass

@@ -6,7 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.orchestrator.answering import texts
-from services.orchestrator.answering.decision import Action, evidence, judge, standalone, topics, understand
+from services.orchestrator.answering.decision import (
+    ANSWER_FROM,
+    NEAR_FROM,
+    NO_EVIDENCE,
+    Action,
+    evidence,
+    judge,
+    standalone,
+    topics,
+    understand,
+)
 from services.orchestrator.answering.intents import (
     Examples,
     Intent,
@@ -122,16 +132,16 @@ def test_every_intent_has_examples_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("message", "nearest_to", "strength", "action"),
     [
-        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), 1.2, Action.ANSWER),
-        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), 0.6, Action.NAME_NEAREST),
-        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), 0.2, Action.OFFER_UNKNOWN),
-        ("Something was wrong with the thing last time", near(Intent.VAGUE, 0.6), 0.2, Action.CLARIFY),
-        ("not good", near(Intent.QUESTION, 0.3), 0.2, Action.CLARIFY),
+        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), ANSWER_FROM, Action.ANSWER),
+        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), NEAR_FROM, Action.NAME_NEAREST),
+        ("Do you rent out snowshoes?", near(Intent.QUESTION, 0.3), NO_EVIDENCE, Action.OFFER_UNKNOWN),
+        ("Something was wrong with the thing last time", near(Intent.VAGUE, 0.6), NO_EVIDENCE, Action.CLARIFY),
+        ("not good", near(Intent.QUESTION, 0.3), NO_EVIDENCE, Action.CLARIFY),
     ],
 )
 def test_little_evidence_is_no_answer(message: str, nearest_to: Nearest, strength: float, action: Action) -> None:
     assert judge(message, nearest_to, strength) is action
-    assert evidence("How long?", []) == 0.0
+    assert evidence([]) == NO_EVIDENCE < NEAR_FROM < ANSWER_FROM
 
 
 @pytest.mark.parametrize(

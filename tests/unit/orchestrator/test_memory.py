@@ -8,7 +8,7 @@ import pytest
 from opentelemetry import trace
 
 from services.orchestrator.answering.intents import load_examples
-from services.orchestrator.answering.ranking import Vector
+from services.orchestrator.answering.ranking import Vector, passage_text
 from services.orchestrator.domain import Usage
 from services.orchestrator.errors import DependencyUnavailable
 from services.orchestrator.workflow.memory import IntentMemory, PassageMemory
@@ -25,6 +25,7 @@ class CountingEmbedder:
     def __init__(self, failures: int = 0) -> None:
         self.texts: list[str] = []
         self.failures = failures
+        self.searched: list[str] = []
 
     async def embed(self, texts: Sequence[str]) -> list[Vector]:
         if self.failures:
@@ -32,6 +33,11 @@ class CountingEmbedder:
             raise DependencyUnavailable
         self.texts.extend(texts)
         return [np.array([1.0, 0.0], dtype=np.float32) for _ in texts]
+
+    async def embed_for_search(self, texts: Sequence[str], questions: bool) -> list[Vector]:
+        assert not questions
+        self.searched.extend(texts)
+        return [np.array([0.0, 1.0], dtype=np.float32) for _ in texts]
 
 
 async def test_a_passage_is_embedded_once() -> None:
@@ -43,6 +49,8 @@ async def test_a_passage_is_embedded_once() -> None:
     assert [one.text for one in again.sentences[ONE]] == ["It costs £3.", "It takes 2 days."]
     assert len(again.vectors[ONE.id].sentences) == len(again.vectors[ONE.id].sentences_in_context) == 2
     assert len(embedder.texts) == len(set(embedder.texts)) == 5 + 3
+    assert again.vectors[OTHER.id].search.tolist() == [0.0, 1.0]
+    assert embedder.searched == [passage_text(ONE), passage_text(OTHER)]
 
 
 async def test_what_was_not_needed_longest_is_forgotten() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from services.orchestrator.answering.decision import evidence
+from services.orchestrator.answering.learned import LEARNED, log_odds
 from services.orchestrator.answering.lexicon import spoken_of
 from services.orchestrator.answering.passages import Passage, Sentence
 from services.orchestrator.answering.ranking import (
@@ -46,12 +47,13 @@ def ranked(near: float = 0.9, far: float = 0.1) -> list[Candidate]:
     known = {
         one.id: PassageVectors(
             vector(similarity, (1 - similarity**2) ** 0.5),
+            vector(similarity, (1 - similarity**2) ** 0.5),
             tuple(vector(similarity, (1 - similarity**2) ** 0.5) for _ in passages[one]),
             tuple(vector(similarity, (1 - similarity**2) ** 0.5) for _ in passages[one]),
         )
         for one, similarity in ((DELIVERY, near), (RETURNS, far))
     }
-    return rank(QUESTION, Vectors(ASKED, ASKED), passages, known)
+    return rank(QUESTION, Vectors(ASKED, ASKED, ASKED), passages, known)
 
 
 def texts(candidates: list[Candidate]) -> list[str]:
@@ -63,7 +65,7 @@ def test_the_nearest_passage_and_the_sentence_of_the_asked_kind_come_first() -> 
     candidates = ranked()
     assert [candidate.passage.id for candidate in candidates] == ["psg_1", "psg_2"]
     assert texts(candidates)[0] == "Standard delivery costs £3.95."
-    assert candidates[0].common_weight > candidates[1].common_weight
+    assert candidates[0].features["common"] > candidates[1].features["common"]
 
 
 def test_words_decide_between_equally_near_passages() -> None:
@@ -110,9 +112,18 @@ def test_a_place_that_a_text_excludes_is_none_that_it_speaks_of() -> None:
 
 def test_evidence_is_of_the_best_candidate() -> None:
     candidates = ranked()
-    assert candidates[0].similarity < evidence(QUESTION, candidates) < candidates[0].similarity + 1.0
-    assert evidence(QUESTION, candidates) > evidence(QUESTION, candidates[1:])
-    assert evidence("Who invented standard tents?", [replace(candidates[0], coverage=0.3)]) <= 0.5
+    assert evidence(candidates) == log_odds(candidates[0].features)
+    assert evidence(candidates) > evidence(candidates[1:])
+
+
+def test_a_rare_word_that_the_passage_has_not_speaks_against_it() -> None:
+    best = ranked()[0]
+    stranger = {**best.features, "missing": best.features["missing"] + 0.5}
+    assert evidence([replace(best, features=stranger)]) < evidence([best])
+
+
+def test_what_was_learned_names_features_that_there_are() -> None:
+    assert {*LEARNED.passage, *LEARNED.answering} == set(ranked()[0].features)
 
 
 def test_one_sentence_when_it_leads_clearly_and_more_in_their_order_otherwise() -> None:
@@ -146,7 +157,7 @@ def test_what_is_not_verbatim_is_left_out() -> None:
     best = ranked()[0]
     forged = Sentence("Standard delivery costs nothing.", DELIVERY, 1, 0)
     sentences = tuple(type(one)(forged, one.score) for one in best.sentences[:1])
-    candidate = Candidate(best.passage, best.score, best.similarity, best.common_weight, best.coverage, sentences)
+    candidate = Candidate(best.passage, best.score, best.features, sentences)
     assert quotation([candidate]) == []
 
 

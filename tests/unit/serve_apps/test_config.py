@@ -138,6 +138,12 @@ def test_two_models_cannot_share_a_name_or_an_application(tmp_path: Path) -> Non
         load_config(write(tmp_path, {"models": [SIMULATED, SIMULATED | {"name": "simulated-2"}]}))
 
 
+def test_two_embedding_models_cannot_share_a_name(tmp_path: Path) -> None:
+    one = {"model": "one", "source": {"kind": "package", "package": "one"}}
+    with pytest.raises(ConfigError, match="two embedding models share one name"):
+        load_config(write(tmp_path, {"models": [SIMULATED], "embedder": one | {"further": [one]}}))
+
+
 def test_a_file_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path / "absent.yaml")

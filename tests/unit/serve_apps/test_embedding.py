@@ -1,15 +1,18 @@
-"""The batching of concurrent calls."""
+"""The batching of concurrent calls, and the choice among models."""
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Sequence
+from unittest.mock import AsyncMock
 
 import pytest
 import pytest_asyncio
 
-from serve_apps.assistant.embedding import Batcher, Vector
+from deskmesh.inference.v1 import embedding_service_pb2
+from serve_apps.assistant.embedding import Batcher, EmbeddingModel, Vector
 from serve_apps.assistant.engines.base import EngineLoad
-from serve_apps.assistant.errors import ModelOverloaded
+from serve_apps.assistant.errors import ModelNotFound, ModelOverloaded
+from serve_apps.assistant.servicer import EmbeddingServicer
 
 
 class Lengths:
@@ -87,3 +90,24 @@ async def test_a_loop_that_ended_is_noticed(batcher: Batcher) -> None:
     await asyncio.sleep(0)
     with pytest.raises(RuntimeError):
         batcher.check()
+
+
+async def test_a_model_is_asked_by_its_name_and_told_what_is_a_question() -> None:
+    plain, asking = Lengths(), Lengths()
+    models = [
+        EmbeddingModel("plain", 1, Batcher(plain, max_batch_texts=4, wait_seconds=0, max_queued_texts=10)),
+        EmbeddingModel("asking", 1, Batcher(asking, max_batch_texts=4, wait_seconds=0, max_queued_texts=10), "Q: "),
+    ]
+    servicer, context = EmbeddingServicer(models), AsyncMock()
+    for model in models:
+        model.batcher.start()
+    try:
+        for name, questions in (("", True), ("asking", False), ("asking", True)):
+            request = embedding_service_pb2.EmbedRequest(texts=["why"], model=name, questions=questions)
+            assert (await servicer.Embed(request, context)).model == (name or "plain")
+        with pytest.raises(ModelNotFound):
+            await servicer.Embed(embedding_service_pb2.EmbedRequest(texts=["why"], model="other"), context)
+    finally:
+        for model in models:
+            await model.batcher.stop()
+    assert (plain.batches, asking.batches) == ([["why"]], [["why"], ["Q: why"]])
