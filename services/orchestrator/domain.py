@@ -1,10 +1,11 @@
 """Turns, their steps and proposals. Knows neither gRPC nor SQL."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from services.common.spending import Usage
 
 
 class TurnState(StrEnum):
@@ -55,22 +56,6 @@ class Person:
     user_id: str
     roles: tuple[str, ...]
     key_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens that calls of a model used."""
-
-    prompt_tokens: int = 0
-    cached_prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def __add__(self, other: "Usage") -> "Usage":
-        return Usage(
-            self.prompt_tokens + other.prompt_tokens,
-            self.cached_prompt_tokens + other.cached_prompt_tokens,
-            self.completion_tokens + other.completion_tokens,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,26 +160,6 @@ class UsageReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Price:
-    """What a model costs, in millionths of a currency's unit: a million tokens, an hour of work."""
-
-    prompt: int
-    cached_prompt: int
-    completion: int
-    hour: int = 0
-
-    def cost(self, usage: Usage, seconds: float = 0.0) -> int:
-        """What a use costs, rounded up."""
-        fresh = usage.prompt_tokens - usage.cached_prompt_tokens
-        tokens = (
-            fresh * self.prompt
-            + usage.cached_prompt_tokens * self.cached_prompt
-            + usage.completion_tokens * self.completion
-        )
-        return -(-tokens // 1_000_000) + math.ceil(seconds * self.hour / 3600)
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """What a turn came to, before it is told: with it in the store, a dead worker's turn is only told again.
 
@@ -208,7 +173,7 @@ class Outcome:
     resolved: ProposalReply | None = None
     ticket_id: str = ""
     model: str = ""
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     # Seconds from the message to the first piece of text; None until it is told.
     first_token: float | None = None
 

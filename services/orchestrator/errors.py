@@ -9,6 +9,7 @@ from services.common.errors import (
     PreconditionFailed,
     Unavailable,
 )
+from services.common.spending import BudgetExceeded
 
 
 class TurnNotFound(NotFound):
@@ -105,13 +106,6 @@ class ConversationClosed(PreconditionFailed):
 
     reason = "CONVERSATION_CLOSED"
     message = "The conversation is closed; start a new one."
-
-
-class BudgetExceeded(Exhausted):
-    """A budget that applies has nothing left; the metadata name it, and say whether others merely hold the rest."""
-
-    reason = "BUDGET_EXCEEDED"
-    message = "A budget that applies has nothing left."
 
 
 class DependencyUnavailable(Unavailable):

@@ -10,6 +10,7 @@ from deskmesh.orchestrator.v1 import orchestrator_service_pb2 as pb
 from deskmesh.orchestrator.v1 import turn_pb2
 from deskmesh.sessions.v1 import message_pb2
 from services.common.context import Caller, IdempotencyKey
+from services.common.spending import Usage
 from services.orchestrator.domain import (
     Citation,
     Decision,
@@ -19,7 +20,6 @@ from services.orchestrator.domain import (
     Step,
     Turn,
     TurnState,
-    Usage,
 )
 from services.orchestrator.ports import PassageCited, TextWritten
 from services.orchestrator.usecases import SendMessage, Sent, TurnFrame

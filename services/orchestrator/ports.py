@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from services.common.context import IdempotencyKey
+from services.common.spending import Granted, Usage
 from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import (
@@ -15,14 +16,12 @@ from services.orchestrator.domain import (
     Conversation,
     Message,
     Outcome,
-    Price,
     Proposal,
     ProposalState,
     Responder,
     Step,
     Turn,
     TurnState,
-    Usage,
     UsageReport,
 )
 
@@ -132,15 +131,6 @@ class UnsentReports(Protocol):
 
     async def remove(self, reports: Sequence[UsageReport]) -> None:
         """The ledger has them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """What a reservation allows: micros to use before asking for more; not `limited` when no budget applies."""
-
-    amount: int
-    limited: bool
-    price: Price
 
 
 class Budgets(Protocol):

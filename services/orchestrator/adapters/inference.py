@@ -16,11 +16,11 @@ from deskmesh.inference.v1 import (
 )
 from services.common.errors import DomainError, Exhausted, Unavailable
 from services.common.inference import RoutedModels
+from services.common.spending import Usage
 from services.orchestrator.adapters.prefixes import prefix_blocks
 from services.orchestrator.adapters.racing import whichever_begins_first
 from services.orchestrator.adapters.remote import translated
 from services.orchestrator.answering.ranking import Vector
-from services.orchestrator.domain import Usage
 from services.orchestrator.errors import DependencyUnavailable
 from services.orchestrator.ports import Ability, Likelihoods, Need, Piece, Prompt, Route
 

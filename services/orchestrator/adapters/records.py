@@ -2,15 +2,8 @@
 
 from typing import Any
 
-from services.orchestrator.domain import (
-    Citation,
-    Decision,
-    Outcome,
-    Proposal,
-    ProposalReply,
-    ProposalState,
-    Usage,
-)
+from services.common.spending import Usage
+from services.orchestrator.domain import Citation, Decision, Outcome, Proposal, ProposalReply, ProposalState
 
 Document = dict[str, Any]
 

@@ -9,6 +9,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.common.db import IdempotencyRecords, SqlUnitOfWork
+from services.common.spending import Usage
 from services.orchestrator.adapters.records import outcome_document, outcome_of, proposal_of
 from services.orchestrator.adapters.reports import SqlUsageReports
 from services.orchestrator.domain import (
@@ -21,7 +22,6 @@ from services.orchestrator.domain import (
     Step,
     Turn,
     TurnState,
-    Usage,
 )
 from services.orchestrator.errors import TurnInProgress, TurnNotFound
 from services.orchestrator.ports import Ending

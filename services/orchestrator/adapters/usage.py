@@ -15,10 +15,9 @@ from deskmesh.usage.v1 import (
     usage_service_pb2_grpc,
 )
 from services.common.errors import from_rpc_error
+from services.common.spending import BudgetExceeded, Granted, Price, Usage
 from services.orchestrator.adapters.remote import translated
-from services.orchestrator.domain import Price, Turn, Usage, UsageLine, UsageReport
-from services.orchestrator.errors import BudgetExceeded
-from services.orchestrator.ports import Granted
+from services.orchestrator.domain import Turn, UsageLine, UsageReport
 
 OPERATION = "turn"
 # A turn waits for an answer at most so long, and then goes on without.

@@ -12,7 +12,8 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCod
 
 from services.common.clock import Clock
 from services.common.errors import DomainError
-from services.orchestrator.domain import Step, Usage
+from services.common.spending import Usage
+from services.orchestrator.domain import Step
 
 
 @dataclass

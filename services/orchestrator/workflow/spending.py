@@ -6,12 +6,14 @@ import time
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 from services.common.clock import Clock
 from services.common.errors import DomainError, Unavailable
-from services.orchestrator.domain import Step, Turn, Usage, UsageLine, UsageReport
-from services.orchestrator.errors import BudgetExceeded, DependencyUnavailable
-from services.orchestrator.ports import Budgets, Granted, UnsentReports, WorkFor
+from services.common.spending import BudgetExceeded, Granted, Meter, Usage
+from services.orchestrator.domain import Step, Turn, UsageLine, UsageReport
+from services.orchestrator.errors import DependencyUnavailable
+from services.orchestrator.ports import Budgets, UnsentReports, WorkFor
 from services.orchestrator.workflow.gather import abandon
 from services.orchestrator.workflow.record import Recorder
 
@@ -19,9 +21,6 @@ logger = logging.getLogger(__name__)
 
 # While others hold what is left of a budget, a turn asks again after these.
 HELD_WAITS_SECONDS = (0.25, 0.5, 1.0)
-# More is asked for when so much of the grant is used, and then so many times the grant.
-TOP_UP_SHARE = 0.7
-TOP_UP_FACTOR = 2
 # A usage service that did not answer is not asked again for so long.
 AWAY_SECONDS = 2.0
 # At the end of the process, what is being told gets so long.
@@ -131,14 +130,15 @@ class TurnSpending:
         self._turn = turn
         self._model = ""
         self._asked: list[tuple[str, asyncio.Task[Granted]]] = []
-        self._extending: asyncio.Task[int] | None = None
-        self._granted: Granted | None = None
+        self._meter: Meter | None = None
         # The reservation that covers the work; empty while there is none.
         self._reservation_id = ""
-        self._amount = 0
         self._stored = False
-        # True when the model was cut off because the budget had nothing left.
-        self.cut_off = False
+
+    @property
+    def cut_off(self) -> bool:
+        """True when the model was cut off because the budget had nothing left."""
+        return self._meter is not None and self._meter.cut_off
 
     def begin(self) -> None:
         """Reserve for the model that turns are usually routed to, beside the first steps."""
@@ -168,35 +168,15 @@ class TurnSpending:
                 logger.warning("a turn goes on without the usage service", extra={"turn_id": self._turn.id})
                 return "offline"
             else:
-                self._granted, self._amount, self._reservation_id = granted, granted.amount, reservation_id
-                break
-        return "reserved" if self._granted is not None and self._granted.limited else "unlimited"
+                self._meter = Meter(granted, partial(self._process.extend, reservation_id))
+                self._reservation_id = reservation_id
+                return "reserved" if granted.limited else "unlimited"
+        raise AssertionError  # the last wait is None
 
     async def used(self, usage: Usage) -> None:
         """What the turn used up to now, while the model writes. Raises BudgetExceeded when no more can be had."""
-        if self._granted is None or not self._granted.limited:
-            return
-        cost = self._granted.price.cost(usage)
-        if self._extending is None and cost >= self._amount * TOP_UP_SHARE:
-            wanted = max(cost + 1, self._amount) * TOP_UP_FACTOR
-            self._extending = asyncio.create_task(self._process.extend(self._reservation_id, wanted))
-        if self._extending is None or (cost < self._amount and not self._extending.done()):
-            return
-        extending, self._extending = self._extending, None
-        try:
-            self._amount = await extending
-        except BudgetExceeded as error:
-            self._end_at(cost, error)
-        except Unavailable:
-            # The work began with the budgets' word: it may use once more what it was granted.
-            if cost >= self._amount:
-                self._amount += self._granted.amount
-        self._end_at(cost, BudgetExceeded())
-
-    def _end_at(self, cost: int, error: BudgetExceeded) -> None:
-        if cost >= self._amount:
-            self.cut_off = True
-            raise error
+        if self._meter is not None:
+            await self._meter.used(usage)
 
     def report(self, steps: Sequence[Step]) -> UsageReport | None:
         """What the try used; None when it used no model."""
@@ -241,8 +221,8 @@ class TurnSpending:
 
     async def _settle(self, report: UsageReport | None) -> None:
         """What cannot be told now is told by delivery, or ended by its lease."""
-        if self._extending is not None:
-            await abandon(self._extending)
+        if self._meter is not None:
+            await self._meter.stop()
         made: list[str] = []
         for reservation_id, asked in self._asked:
             try:

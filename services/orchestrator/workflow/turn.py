@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 
+from services.common.spending import BudgetExceeded
 from services.orchestrator.answering import texts
 from services.orchestrator.answering.decision import Action, evidence, judge, standalone, topics, understand
 from services.orchestrator.answering.intents import reply_of
@@ -13,7 +14,7 @@ from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.wording import Markers, Piece
 from services.orchestrator.domain import Decision, Outcome, Proposal, ProposalState, Turn
-from services.orchestrator.errors import BudgetExceeded, DependencyUnavailable, TurnLost
+from services.orchestrator.errors import DependencyUnavailable, TurnLost
 from services.orchestrator.ports import Prompt, Route, WorkFor
 from services.orchestrator.workflow.act import carry_out, decline, hand_off, offer
 from services.orchestrator.workflow.choose import choose_ranker, choose_writer

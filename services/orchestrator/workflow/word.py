@@ -7,13 +7,13 @@ from statistics import fmean
 from typing import Protocol
 
 from services.common.errors import Unavailable
+from services.common.spending import BudgetExceeded, Usage
 from services.orchestrator.answering.grounding import is_grounded
 from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.sentences import take_sentences
 from services.orchestrator.answering.wording import Markers, Part, Piece, quotation
-from services.orchestrator.domain import Usage
-from services.orchestrator.errors import BudgetExceeded, ModelOverloaded
+from services.orchestrator.errors import ModelOverloaded
 from services.orchestrator.ports import Prompt, Route
 from services.orchestrator.workflow.choose import estimated_tokens
 from services.orchestrator.workflow.record import Recorder

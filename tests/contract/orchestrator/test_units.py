@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
 from services.common.ids import new_id
+from services.common.spending import Usage
 from services.orchestrator.adapters.reports import SqlUnsentReports
 from services.orchestrator.adapters.sql import SqlTurnQueue, SqlWork
 from services.orchestrator.domain import (
@@ -27,7 +28,6 @@ from services.orchestrator.domain import (
     Step,
     Turn,
     TurnState,
-    Usage,
     UsageLine,
     UsageReport,
 )

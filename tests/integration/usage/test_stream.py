@@ -21,13 +21,14 @@ from services.common.clients import ChannelFactory
 from services.common.clock import utc_now
 from services.common.ids import new_id
 from services.common.outbox import OutboxRelay
+from services.common.spending import Usage
 from services.common.tls import CertificateFiles
 from services.orchestrator import tables as orchestrator_tables
 from services.orchestrator.adapters.reports import SqlUnsentReports
 from services.orchestrator.adapters.sql import SqlWork
 from services.orchestrator.adapters.usage import BudgetsClient
 from services.orchestrator.delivery import Delivery
-from services.orchestrator.domain import Usage, UsageLine, UsageReport
+from services.orchestrator.domain import UsageLine, UsageReport
 from services.usage.adapters.stream import GROUP, TURN_USAGE, UsageStream
 from services.usage.domain import Entry
 from services.usage.settings import UsageSettings

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from opentelemetry import trace
 
+from services.common.spending import Usage
 from services.orchestrator.answering.intents import load_examples
 from services.orchestrator.answering.ranking import Vector, passage_text
-from services.orchestrator.domain import Usage
 from services.orchestrator.errors import DependencyUnavailable
 from services.orchestrator.workflow.memory import IntentMemory, PassageMemory
 from services.orchestrator.workflow.record import Recorder, context_of
