@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from services.common import background
 from services.common.clock import Clock
@@ -22,6 +22,8 @@ from services.models.rollouts import Patience, Rollout, Sight, State, advance, r
 logger = logging.getLogger(__name__)
 
 ACTOR = "models"
+# A golden question is asked so often while its failure may be the machine's.
+TRIES = 3
 
 
 class Conductor:
@@ -157,13 +159,22 @@ class Conductor:
 
     async def _ask(self, new: RunningVersion, old: RunningVersion | None) -> Mapping[str, list[Answer]]:
         """Both at once, so that they meet the same load of the machine: by turns, the old one would compute alone with
-        the requests that it serves, and the new one beside them."""
+        the requests that it serves, and the new one beside them. A failure of the new one that may be the machine's is
+        tried again, both at once; what stays a failure ends the questions, as one is too many."""
         sides = {"new": new} | ({"old": old} if old is not None else {})
         answers: dict[str, list[Answer]] = {"new": [], "old": []}
+        until = self._clock() + timedelta(seconds=self._patience.shadow_seconds)
         for golden in QUESTIONS:
-            asked = (self._applications.ask(one.model, one.replicas[0], golden) for one in sides.values())
-            for side, answer in zip(sides, await asyncio.gather(*asked), strict=True):
+            for tries in range(1, TRIES + 1):
+                asked = (self._applications.ask(one.model, one.replicas[0], golden) for one in sides.values())
+                tried = dict(zip(sides, await asyncio.gather(*asked), strict=True))
+                if not tried["new"].busy or tries == TRIES or self._clock() > until:
+                    break
+                await asyncio.sleep(self._seconds)
+            for side, answer in tried.items():
                 answers[side].append(answer)
+            if tried["new"].busy:
+                break
         return answers
 
     async def _run(self) -> None:

@@ -23,6 +23,9 @@ CHECK_SECONDS = 110.0
 # Long: on a machine that is overrun old and new are slow alike, and what is judged is how they differ.
 CHAT_SECONDS = 120.0
 MAX_TOKENS = 16
+# What also comes of a machine that is overrun, or of a route that is not laid yet. A dead engine has another reason.
+BUSY = frozenset({"DEADLINE_EXCEEDED", "MODEL_OVERLOADED", "RATE_LIMITED", "DEPENDENCY_UNAVAILABLE", "CANCELLED"})
+NOTHING_WRITTEN = "NOTHING_WRITTEN: the answer has not a single token"
 
 
 class RemoteApplications:
@@ -72,15 +75,19 @@ class RemoteApplications:
         """Ask one replica a golden question; a failure is part of the answer."""
         metadata = (("x-deskmesh-replica", replica), ("x-deskmesh-model", model))
         try:
-            first, pace = await self._chat(model, golden, metadata)
+            tokens, first, pace = await self._chat(model, golden, metadata)
+            if not tokens:
+                return Answer(error=NOTHING_WRITTEN)
+            grounded, likelihood = await self._judges(model, golden, metadata)
         except grpc.aio.AioRpcError as error:
             problem = from_rpc_error(error)
-            return Answer(error=f"{problem.reason}: {problem.message}"[:300])
-        grounded, likelihood = await self._judges(model, golden, metadata)
+            return Answer(error=f"{problem.reason}: {problem.message}"[:300], busy=problem.reason in BUSY)
         return Answer("", first, pace, grounded, likelihood)
 
-    async def _chat(self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]) -> tuple[float, float]:
-        """Seconds until the first token, and tokens a second from then on."""
+    async def _chat(
+        self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]
+    ) -> tuple[int, float, float]:
+        """Tokens written, seconds until the first of them, and tokens a second from then on."""
         request = inference_service_pb2.ChatRequest(
             model=model,
             messages=[_message(golden)],
@@ -93,13 +100,13 @@ class RemoteApplications:
                 first = time.monotonic() if not tokens else first
                 tokens += frame.delta.tokens
         written = time.monotonic() - first
-        return first - began, (tokens - 1) / written if tokens > 1 and written else 0.0
+        return tokens, first - began, (tokens - 1) / written if tokens > 1 and written else 0.0
 
     async def _judges(
         self, model: str, golden: Golden, metadata: tuple[tuple[str, str], ...]
     ) -> tuple[bool, float | None]:
         """Whether the question is likeliest after the sentence that answers it, and how likely that sentence is as the
-        answer in a chat; False and None for a model that cannot say."""
+        answer in a chat; False and None for a model that cannot say. Raises AioRpcError when the machine is busy."""
         asked = inference_service_pb2.RenderPromptRequest(model=model, messages=[_message(golden)])
         try:
             prompt = await self._inference.RenderPrompt(asked, timeout=self._timeout_seconds, metadata=metadata)
@@ -110,7 +117,9 @@ class RemoteApplications:
             items.append(inference_service_pb2.ScoreItem(context=prompt.text, target=golden.sentences[golden.right]))
             request = inference_service_pb2.ScoreRequest(model=model, items=items)
             scored = await self._inference.Score(request, timeout=CHAT_SECONDS, metadata=metadata)
-        except grpc.aio.AioRpcError:
+        except grpc.aio.AioRpcError as error:
+            if from_rpc_error(error).reason in BUSY:
+                raise
             return False, None
         *sentences, answer = scored.scores
         likelihoods = [one.mean_log_probability for one in sentences]

@@ -19,6 +19,7 @@ from serve_apps.assistant import yaml_file
 from serve_apps.assistant.board import Board, Report
 from serve_apps.assistant.config import ModelConfig, TargetConfig
 from serve_apps.assistant.control import ControlBoard
+from serve_apps.assistant.engines.base import Delta, Finished, FinishReason, Usage
 from serve_apps.assistant.engines.simulated import SimulatedEngine
 from serve_apps.assistant.fleet import Fleet
 from serve_apps.assistant.routing_config import RouterConfig
@@ -265,22 +266,37 @@ async def test_a_good_target_goes_all_the_way_and_one_command_goes_back(house: H
     assert [one.current for one in page.deployments] == [True, False]
 
 
-@pytest.mark.parametrize("broken", ["start", "answers"])
-async def test_a_bad_target_goes_back_by_itself_and_touches_nothing(house: House, broken: str) -> None:
+async def _broken(*_: object) -> AsyncIterator[Delta | Finished]:
+    raise RuntimeError("the template is broken")
+    yield
+
+
+async def _silent(*_: object) -> AsyncIterator[Delta | Finished]:
+    yield Finished(FinishReason.STOP, Usage(10, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        (None, "no such weights"),
+        (_broken, "6 of 6 golden questions failed: INTERNAL"),
+        (_silent, "6 of 6 golden questions failed: NOTHING_WRITTEN"),
+    ],
+    ids=["at start", "in its answers", "without a word"],
+)
+async def test_a_bad_target_goes_back_by_itself_and_touches_nothing(
+    house: House, broken: Callable[..., AsyncIterator[Delta | Finished]] | None, said: str
+) -> None:
     old = house.serving_text()
     before = await house.replica_for("c")
-    if broken == "start":
+    if broken is None:
         house.site.trouble = "RuntimeError: no such weights"
     else:
-
-        def fail(*_: object) -> None:
-            raise RuntimeError("the template is broken")
-
-        house.engine.generate = fail  # type: ignore[assignment]
+        house.engine.generate = broken  # type: ignore[assignment]
     begun = await house.deploy(text(2))
     ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
     assert ended.state == ROLLED_BACK
-    assert ("no such weights" if broken == "start" else "6 of 6 golden questions failed") in ended.failure
+    assert said in ended.failure
     assert not ended.current
     assert house.serving_text() == old
     assert await house.replica_for("c") == before

@@ -6,12 +6,13 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.models.conductor import Conductor
 from services.models.gates import Answer, Limits
-from services.models.golden import Golden
+from services.models.golden import QUESTIONS, Golden
 from services.models.ports import Check, Running, RunningVersion
 from services.models.rollouts import Patience, Rollout, State
 
@@ -68,6 +69,9 @@ class Site:
     percent: int = 0
     new: RunningVersion = field(default_factory=lambda: RunningVersion("m", "new", replicas=["b"]))
     grounded: bool = True
+    # How the next answers of the new version fail, and how many questions it was asked.
+    failing: list[Answer] = field(default_factory=list)
+    asked: int = 0
     kill: str = ""
 
     def _called(self, name: str) -> None:
@@ -94,6 +98,9 @@ class Site:
     async def ask(self, model: str, replica: str, golden: Golden) -> Answer:
         assert (model, len(golden.sentences)) == ("m", 3)
         self._called("ask")
+        self.asked += replica == "b"
+        if replica == "b" and self.failing:
+            return self.failing.pop(0)
         return Answer("", 0.1, 10.0, grounded=self.grounded or replica == "a", likelihood=-1.0)
 
 
@@ -133,7 +140,7 @@ class House:
             self.site,
             lambda: self.now,
             environment="dev",
-            seconds=1,
+            seconds=0,
             idle_seconds=1,
             patience=PATIENCE,
             limits=Limits(),
@@ -143,6 +150,7 @@ class House:
 DEATHS = st.lists(st.sampled_from(["", "", "running", "ask", "aim", "aimed"]), max_size=25)
 
 
+@settings(deadline=None)
 @given(DEATHS, st.booleans())
 async def test_whenever_it_dies_nothing_stays_half(deaths: list[str], good: bool) -> None:
     house = House()
@@ -191,3 +199,28 @@ async def test_one_that_sleeps_cannot_be_measured() -> None:
     for _ in range(55):
         await house.look()
     assert (house.rollout.state, house.rollout.failure) == (State.ROLLED_BACK, "it was not measured within 50 s")
+
+
+BUSY = Answer(error="DEADLINE_EXCEEDED: late", busy=True)
+
+
+@pytest.mark.parametrize(
+    ("failing", "asked", "passes"),
+    [
+        ([BUSY, BUSY], len(QUESTIONS) + 2, True),
+        ([BUSY, BUSY, BUSY], 3, False),
+        ([Answer(error="INTERNAL: template")], len(QUESTIONS), False),
+        ([replace(BUSY, error="MODEL_OVERLOADED: full")] * 2, len(QUESTIONS) + 2, True),
+    ],
+    ids=["late twice", "late for good", "its own fault", "full twice"],
+)
+async def test_what_may_be_the_machines_fault_is_asked_again_and_nothing_else(
+    failing: list[Answer], asked: int, passes: bool
+) -> None:
+    house = House()
+    house.site.failing = list(failing)
+    for _ in range(3):
+        await house.look()
+    assert house.site.asked == asked
+    assert house.rollout.state is (State.CANARY if passes else State.ROLLED_BACK)
+    assert passes or house.rollout.failure.startswith("errors: 1 of ")
