@@ -168,6 +168,8 @@ class TurnSpending:
                 logger.warning("a turn goes on without the usage service", extra={"turn_id": self._turn.id})
                 return "offline"
             else:
+                if self._meter is not None:
+                    await self._meter.stop()
                 self._meter = Meter(granted, partial(self._process.extend, reservation_id))
                 self._reservation_id = reservation_id
                 return "reserved" if granted.limited else "unlimited"
