@@ -48,6 +48,9 @@ OF_PEOPLE = ("RemoveMember", "SetMemberRoles")
 # Nothing that passed the rules of its proto may end so, and callers stay signed in.
 NEVER = ("INTERNAL", "UNKNOWN", "UNIMPLEMENTED")
 SIGNED_OUT = ("TOKEN_MISSING", "TOKEN_INVALID", "TOKEN_EXPIRED", "TOKEN_REVOKED")
+# A machine that is too busy to answer in time says nothing of either organization; more often it is a difference.
+LATE = "DEADLINE_EXCEEDED"
+LATE_AT_MOST = 3 + CASES // 1000
 # What is published leaves it, whoever calls meanwhile.
 PASSING = ["outbox"]
 
@@ -148,9 +151,9 @@ async def attack(made: Neighbours, rule: Rule, mine: House, other: House) -> tup
     if foreign and fresh:
         of_nobody = await made.street.call(rule, renamed(request, other.belongings), person, workload)
         met_the_first = not answer.error and of_nobody.refusal[0] in MET_THE_FIRST
-        # A machine that is too busy to answer in time says nothing of either.
-        in_time = "DEADLINE_EXCEEDED" not in (outcome, of_nobody.refusal[0])
-        if of_nobody.refusal != answer.refusal and not met_the_first and in_time:
+        if LATE in (outcome, of_nobody.refusal[0]):
+            return LATE, ""
+        if of_nobody.refusal != answer.refusal and not met_the_first:
             return outcome, f"{where} was answered {answer.refusal}, a name of nobody {of_nobody.refusal}"
     return outcome, ""
 
@@ -198,6 +201,8 @@ async def test_nothing_of_another_organization_is_found_told_or_changed(neighbou
 
     await asyncio.gather(*(go_on() for _ in range(AT_ONCE)))
     assert not wrong, f"seed {SEED}, {len(wrong)} of {CASES // 2}:\n" + "\n".join(wrong[:30])
+    late = sum(seen[LATE] for seen in outcomes.values())
+    assert late <= LATE_AT_MOST, f"seed {SEED}: {late} of {CASES // 2} calls were not answered in time"
     after = await neighbours.rows_at_rest(other)
     changed = [table for table, digest in after.items() if before[table] != digest]
     assert changed == [], f"seed {SEED}: rows of the other organization changed"
