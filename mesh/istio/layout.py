@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from mesh.istio import network, security, traffic
+from mesh.istio import control_plane, network, security, traffic
 from mesh.istio.plan import HOST, Document, Plan, document
 
 FOLDER = PurePosixPath("mesh/istio")
@@ -19,12 +19,13 @@ ENVIRONMENTS = {
     "prod": HOST,
 }
 SETTINGS = "environment"
+CONTROL_PLANE = "control-plane"
 
 
 def files(plan: Plan) -> dict[PurePosixPath, str]:
     """Every file under `FOLDER`, with its text."""
     found: dict[PurePosixPath, str] = {}
-    base = {"security": security.base(plan), "traffic": traffic.base(plan), "network": network.base()}
+    base = {"security": security.base(), "traffic": traffic.base(plan), "network": network.base()}
     found |= _folder("base", base)
     for workload in plan.workloads:
         parts = {
@@ -37,6 +38,7 @@ def files(plan: Plan) -> dict[PurePosixPath, str]:
     found |= _file(f"components/{SETTINGS}/kustomization", _component())
     for environment, host in ENVIRONMENTS.items():
         found |= _overlay(environment, host)
+        found |= _file(f"{CONTROL_PLANE}/{environment}", control_plane.values(environment))
     return found
 
 
@@ -83,8 +85,9 @@ def _component() -> Document:
         source = {"kind": "ConfigMap", "name": SETTINGS, "fieldPath": f"data.{field}"}
         return {"source": source, "targets": list(targets)}
 
-    def target(kind: str, path: str, reject: Sequence[str] = (), **options: Any) -> Document:
-        chosen: Document = {"select": {"kind": kind}, "fieldPaths": [path]}
+    def target(kind: str, path: str, reject: Sequence[str] = (), name: str = "", **options: Any) -> Document:
+        selected = {"kind": kind, "name": name} if name else {"kind": kind}
+        chosen: Document = {"select": selected, "fieldPaths": [path]}
         if reject:
             chosen["reject"] = [{"kind": kind, "name": name} for name in reject]
         return {**chosen, "options": options} if options else chosen
@@ -98,6 +101,7 @@ def _component() -> Document:
             replace(
                 "namespace",
                 target("AuthorizationPolicy", callers, security.WITHOUT_PRINCIPALS, delimiter="/", index=2),
+                target("AuthorizationPolicy", "spec.provider.name", name=security.API_KEYS, delimiter=".", index=1),
                 target("RequestAuthentication", "spec.jwtRules.*.jwksUri", delimiter=".", index=1),
                 target("Sidecar", "spec.egress.*.hosts.*", delimiter=".", index=2),
                 # Each environment has stores of its own.

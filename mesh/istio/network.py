@@ -2,10 +2,13 @@
 
 from mesh.istio.plan import (
     AUTH,
+    CHECKS_PORT,
     EDGE,
+    GATEWAY,
     GATEWAY_PORT,
     KEYS_PORT,
     OAUTH_PORT,
+    OPENAI_PORT,
     RPC_PORT,
     WEB,
     WEB_PORT,
@@ -61,20 +64,23 @@ def _ports(plan: Plan, workload: str) -> list[Document]:
     if workload == EDGE:
         return [{"name": "https", "port": 443, "targetPort": GATEWAY_PORT, "protocol": "TCP"}]
     if workload == WEB:
-        return [{"name": "http", "port": WEB_PORT, "protocol": "TCP", "appProtocol": "http"}]
+        return [_http("http", WEB_PORT)]
+    if workload == GATEWAY:
+        return [_http("http-checks", CHECKS_PORT), _http("http-openai", OPENAI_PORT)]
     if workload not in plan.callees:
         return []
     # By this protocol's name the callee's proxy understands grpc-web besides gRPC.
     ports: list[Document] = [{"name": "grpc-web", "port": RPC_PORT, "protocol": "TCP", "appProtocol": "grpc-web"}]
     if workload == AUTH:
-        ports.append({"name": "http-keys", "port": KEYS_PORT, "protocol": "TCP", "appProtocol": "http"})
-        ports.append({"name": "http-oauth", "port": OAUTH_PORT, "protocol": "TCP", "appProtocol": "http"})
+        ports += [_http("http-keys", KEYS_PORT), _http("http-oauth", OAUTH_PORT)]
     return ports
 
 
 def _ingress(plan: Plan, workload: str) -> list[Document]:
     if workload == EDGE:
         return [{"ports": [_tcp(GATEWAY_PORT)]}]
+    if workload == GATEWAY:
+        return [{"from": [_pods(EDGE)], "ports": [_tcp(CHECKS_PORT), _tcp(OPENAI_PORT)]}]
     if workload != WEB and workload not in plan.callees:
         return []
     port = WEB_PORT if workload == WEB else RPC_PORT
@@ -93,6 +99,7 @@ def _egress(plan: Plan, workload: str) -> list[Document]:
     if workload == EDGE:
         rules.append({"to": [_pods(WEB)], "ports": [_tcp(WEB_PORT)]})
         rules.append({"to": [_pods(AUTH)], "ports": [_tcp(OAUTH_PORT)]})
+        rules.append({"to": [_pods(GATEWAY)], "ports": [_tcp(CHECKS_PORT), _tcp(OPENAI_PORT)]})
     if is_service(workload) and workload != AUTH:
         rules.append({"to": [_pods(AUTH)], "ports": [_tcp(KEYS_PORT)]})
     outside = [{"ipBlock": {"cidr": cidr}} for cidr in PRIVATE_RANGES]
@@ -102,6 +109,10 @@ def _egress(plan: Plan, workload: str) -> list[Document]:
 
 def _pods(workload: str) -> Document:
     return {"podSelector": {"matchLabels": selector(workload)}}
+
+
+def _http(name: str, port: int) -> Document:
+    return {"name": name, "port": port, "protocol": "TCP", "appProtocol": "http"}
 
 
 def _tcp(port: int) -> Document:

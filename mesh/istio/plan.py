@@ -10,6 +10,8 @@ from mesh.policy.table import Rule
 EDGE = "edge"
 WEB = "web"
 AUTH = "auth"
+# Turns API keys into tokens for the edge, and serves the OpenAI-compatible API.
+GATEWAY = "gateway"
 
 # The trust domain of the mesh; in a cluster it is `meshConfig.trustDomain`.
 TRUST_DOMAIN = "deskmesh.local"
@@ -20,6 +22,9 @@ JWKS_PATH = "/.well-known/jwks.json"
 RPC_PORT = 7100
 KEYS_PORT = 7180
 OAUTH_PORT = 7181
+# The gateway's: what the edge asks about keys, and the OpenAI-compatible API.
+CHECKS_PORT = 7182
+OPENAI_PORT = 7183
 WEB_PORT = 8080
 GATEWAY_PORT = 8443
 

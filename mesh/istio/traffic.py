@@ -4,11 +4,15 @@ from collections.abc import Iterator
 
 from mesh.istio.plan import (
     AUTH,
+    CHECKS_PORT,
     EDGE,
+    GATEWAY,
     GATEWAY_PORT,
     HOST,
+    KEYS_PORT,
     NAMESPACE,
     OAUTH_PORT,
+    OPENAI_PORT,
     RPC_PORT,
     STORES,
     TELEMETRY,
@@ -21,7 +25,7 @@ from mesh.istio.plan import (
     is_service,
     selector,
 )
-from mesh.policy.http import OAUTH_DOCUMENTS, OAUTH_PREFIX
+from mesh.policy.http import HTTP_RULES, OAUTH_DOCUMENTS, OAUTH_PREFIX, OPENAI_PREFIX
 from mesh.policy.table import Rule, services
 from mesh.rest.paths import REST_PREFIX
 from mesh.rest.transcoder import NAME, transcoder, with_paths
@@ -36,6 +40,15 @@ INTERNAL_HEADERS = (
     "x-deskmesh-model",
     "x-deskmesh-replica",
 )
+# A key has become a token by then, and goes no further.
+REMOVED_HEADERS = (*INTERNAL_HEADERS, "x-api-key")
+# HTTP/1.1 has one request a connection, gRPC many.
+RPC_CONNECTIONS, HTTP_CONNECTIONS = 256, 1024
+LOOPBACK, ANY_ADDRESS = "127.0.0.1", "0.0.0.0"  # noqa: S104 - the pod's own, in Istio's words
+LOOPBACK_PORTS = {
+    AUTH: {"keys": KEYS_PORT, "oauth": OAUTH_PORT},
+    GATEWAY: {"checks": CHECKS_PORT, "openai": OPENAI_PORT},
+}
 # Where the gateway's pods hold the contracts, as `mesh.rest.descriptors` writes them.
 CONTRACTS = "/etc/deskmesh/contracts.binpb"
 # As on a laptop; see `mesh.envoy.topology`.
@@ -93,7 +106,8 @@ def _rest() -> Document:
 
 def of_workload(plan: Plan, workload: str) -> list[Document]:
     """A workload's connection pool, for those who call it, and the places it may call itself."""
-    pool = document(API, "DestinationRule", workload, {"host": workload, "trafficPolicy": _traffic_policy()})
+    connections = HTTP_CONNECTIONS if workload == GATEWAY else RPC_CONNECTIONS
+    pool = document(API, "DestinationRule", workload, {"host": workload, "trafficPolicy": _traffic_policy(connections)})
     # Every service fetches the public keys of tokens.
     called = {*plan.callees_of(workload), *([AUTH] if is_service(workload) else [])} - {workload}
     inside = [f"./{callee}.{NAMESPACE}.svc.cluster.local" for callee in sorted(called)]
@@ -106,20 +120,36 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
         {
             "workloadSelector": {"labels": selector(workload)},
             "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            **({"ingress": ingress} if (ingress := _ingress(workload)) else {}),
             "egress": egress,
         },
     )
     # A gateway takes no Sidecar resource.
-    serves = workload in plan.callees or workload == WEB
+    serves = workload in plan.callees or workload in (GATEWAY, WEB)
     return [*([pool] if serves else []), *([reach] if workload != EDGE else [])]
 
 
-def _traffic_policy() -> Document:
+def _ingress(workload: str) -> list[Document]:
+    """Where a proxy hands on what it has let in, where that is not simply the pod's address.
+
+    HTTP without TLS stands on the pod's loopback, where nobody but its proxy reaches it.
+    """
+    if workload not in LOOPBACK_PORTS:
+        return []
+    rpc: list[Document] = [_listener("grpc-web", RPC_PORT, "GRPC-WEB", ANY_ADDRESS)] if workload == AUTH else []
+    return rpc + [_listener(f"http-{name}", port, "HTTP", LOOPBACK) for name, port in LOOPBACK_PORTS[workload].items()]
+
+
+def _listener(name: str, port: int, protocol: str, host: str) -> Document:
+    return {"port": {"number": port, "protocol": protocol, "name": name}, "defaultEndpoint": f"{host}:{port}"}
+
+
+def _traffic_policy(connections: int) -> Document:
     return {
         "tls": {"mode": "ISTIO_MUTUAL"},
         "loadBalancer": {"simple": "LEAST_REQUEST"},
         "connectionPool": {
-            "tcp": {"maxConnections": 256, "connectTimeout": "1s"},
+            "tcp": {"maxConnections": connections, "connectTimeout": "1s"},
             # A stream of tokens may be quiet for long; only connections without any stream are closed.
             "http": {
                 "http1MaxPendingRequests": 1024,
@@ -151,6 +181,12 @@ def _routes(plan: Plan) -> Iterator[Document]:
         )
         name = f"{callee}-{'streams' if streaming else 'calls'}{'-repeatable' if retryable else ''}"
         yield {"name": name, **route, **_cors()}
+    # An answer takes as long as its model does; whatever else is asked for, the gateway says that it is not there.
+    models: list[Document] = [{"uri": {"exact": path}} for path in HTTP_RULES]
+    others: list[Document] = [{"uri": {"prefix": OPENAI_PREFIX}}]
+    for name, match, timeout in (("openai", models, "0s"), ("openai-others", others, "15s")):
+        there = _route(match, GATEWAY, OPENAI_PORT)
+        yield {"name": name, **there, "timeout": timeout, "retries": {"attempts": 0}, **_cors()}
     # What the transcoder knew is an RPC by now.
     nothing = [{"uri": {"prefix": prefix}} for prefix in ("/deskmesh.", "/grpc.", REST_PREFIX)]
     yield {"name": "no-such-call", "match": nothing, "directResponse": {"status": 404}, **_cors()}
@@ -175,6 +211,6 @@ def _route(match: list[Document], callee: str, port: int) -> Document:
     destination = {"host": callee, "port": {"number": port}}
     return {
         "match": match,
-        "headers": {"request": {"remove": list(INTERNAL_HEADERS)}},
+        "headers": {"request": {"remove": list(REMOVED_HEADERS)}},
         "route": [{"destination": destination}],
     }

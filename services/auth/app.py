@@ -26,7 +26,7 @@ from services.auth.adapters.attempts import ValkeyAttempts
 from services.auth.adapters.envelope import AesEnvelope
 from services.auth.adapters.limits import ValkeyAllowances
 from services.auth.adapters.oauth_grammar import AuthlibGrammar
-from services.auth.adapters.oauth_http import OAuthHttp, listen
+from services.auth.adapters.oauth_http import OAuthHttp
 from services.auth.adapters.oauth_telemetry import OAuthTelemetry
 from services.auth.adapters.oauth_tokens import JwtIdTokens, JwtNarrowTokens, JwtReader
 from services.auth.adapters.openid import OpenIdProviders
@@ -71,6 +71,7 @@ from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
 from services.auth.usecases.signing_keys import SigningKeys
 from services.common import revocations
+from services.common.http import listen
 from services.common.mail import FolderMailer, SmtpMailer
 from services.common.server import Platform, ServicerRegistration
 from services.common.tokens import JWKS_PATH
@@ -92,6 +93,10 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         return web.Response(body=ring.jwks(), content_type="application/jwk-set+json")
 
     platform.ops.add_route(JWKS_PATH, jwks)
+    if settings.keys_address:
+        public = web.Application()
+        public.router.add_get(JWKS_PATH, jwks)
+        await listen(stack, web.AppRunner(public, access_log=None), address=settings.keys_address)
     work = SqlWorkFactory(platform.sessionmaker)
     platform.ops.add_route(revocations.PATH, answer(work, platform.clock))
     passwords = stack.enter_context(
@@ -168,7 +173,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     provider_sign_ins = ProviderSignIns(
         work, external, provider_secrets, passwords, openings, allowances, platform.clock, public_url=issuer
     )
-    if settings.oauth_socket is not None:
+    if settings.oauth_socket is not None or settings.oauth_address:
         issued_here = {"issuer": settings.token_issuer, "audience": settings.token_audience}
         reader, narrow_tokens = JwtReader(ring, **issued_here), JwtNarrowTokens(ring, **issued_here)
         provider = Provider(
@@ -185,7 +190,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         )
         telemetry = OAuthTelemetry(platform.metrics.registry, settings.trace_sample_ratio)
         endpoints = OAuthHttp(provider, grammar, ring.jwks, issuer, telemetry).application()
-        await listen(stack, endpoints, settings.oauth_socket, drain_seconds=settings.drain_seconds)
+        runner = web.AppRunner(endpoints, access_log=None, shutdown_timeout=settings.drain_seconds)
+        await listen(stack, runner, socket=settings.oauth_socket, address=settings.oauth_address)
     return [
         ServicerRegistration(
             auth_service_pb2_grpc.add_AuthServiceServicer_to_server, WithOrigin(AuthServicer(sessions))

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.auth.oauth import CLI, SCOPES, check_redirect_uri
+from services.common.http import LoopbackAddress
 from services.common.settings import ServiceSettings
 
 KEY_BYTES = 32
@@ -73,8 +74,12 @@ class AuthSettings(ServiceSettings):
     identity_provider_ca_file: Path | None = None
     identity_provider_private_addresses: bool = False
 
-    # Where only the edge reaches the OAuth endpoints; they are not served if unset.
+    # Where only the edge reaches the OAuth endpoints; they are not served if both are unset. The address is for a
+    # mesh's proxy: on the pod's loopback, without TLS.
     oauth_socket: Path | None = None
+    oauth_address: LoopbackAddress = ""
+    # The same for the public keys of tokens, which a mesh's control plane fetches.
+    keys_address: LoopbackAddress = ""
     # Programs beside the command line, as JSON.
     oauth_clients: tuple[OAuthClient, ...] = ()
 

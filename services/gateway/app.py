@@ -1,8 +1,7 @@
-"""Wires the gateway together and serves it on a Unix socket, where only the Envoy beside it reaches it."""
+"""Wires the gateway together and serves it on Unix sockets or loopback, where only the Envoy beside it reaches it."""
 
 import asyncio
 import logging
-import os
 import signal
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,6 +12,7 @@ from aiohttp import web
 from mesh.policy.http import every_rule
 from services.common.clients import ChannelFactory
 from services.common.garbage import settle_garbage_collector
+from services.common.http import listen
 from services.common.logs import configure_logging
 from services.common.ops import OpsServer
 from services.common.revocations import RevocationFeed, Revocations, fetcher
@@ -83,8 +83,9 @@ async def serve(stack: AsyncExitStack, settings: GatewaySettings) -> None:
 
     app = web.Application()
     checks.add_to(app)
-    await _listen(stack, app, settings.gateway_socket, settings)
-    await _listen(stack, api.application(), settings.openai_socket, settings)
+    # Who can ask can turn keys into tokens.
+    await _listen(stack, app, settings.gateway_socket, settings.gateway_address, settings)
+    await _listen(stack, api.application(), settings.openai_socket, settings.openai_address, settings)
     await ops.start()
     stack.push_async_callback(ops.stop)
     ops.serving = True
@@ -110,7 +111,9 @@ async def _openai_api(
     return OpenAiApi(Doorkeeper(verifier, revocations), models, spending)
 
 
-async def _listen(stack: AsyncExitStack, app: web.Application, socket: Path, settings: GatewaySettings) -> None:
+async def _listen(
+    stack: AsyncExitStack, app: web.Application, socket: Path, address: str, settings: GatewaySettings
+) -> None:
     # Whoever stops waiting for an answer stops it. Bodies stay as they are: what is packed could unpack to anything.
     runner = web.AppRunner(
         app,
@@ -119,15 +122,4 @@ async def _listen(stack: AsyncExitStack, app: web.Application, socket: Path, set
         handler_cancellation=True,
         auto_decompress=False,
     )
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    _make_room(socket)
-    await web.UnixSite(runner, str(socket)).start()
-    # Who can ask can turn keys into tokens.
-    os.chmod(socket, 0o600)
-
-
-def _make_room(socket: Path) -> None:
-    """A socket left behind by a dead process is replaced."""
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    socket.unlink(missing_ok=True)
+    await listen(stack, runner, socket=socket, address=address)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from services.common.http import LoopbackAddress
 from services.common.settings import ServiceSettings
 
 
@@ -20,6 +21,9 @@ class GatewaySettings(ServiceSettings):
     openai_socket: Path
     inference_address: str
     usage_address: str
+    # The same two, for a mesh's proxy: on the pod's loopback, without TLS. Off if unset.
+    gateway_address: LoopbackAddress = ""
+    openai_address: LoopbackAddress = ""
 
     # A key that was revoked is refused after this long at the latest.
     key_recheck_seconds: float = Field(default=4.0, gt=0, le=5)

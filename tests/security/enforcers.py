@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Enforcers:
 
     def with_manifests(self, resources: list[dict[str, Any]]) -> "Enforcers":
         """The same with other manifests."""
-        return dataclasses.replace(self, mesh=Mesh(resources, self.signers))
+        return dataclasses.replace(self, mesh=_mesh(resources, self.signers))
 
     async def close(self) -> None:
         for channel in self._channels.values():
@@ -175,17 +176,32 @@ def channel_with(pki: TestPki, workload: str, port: int, name: str) -> grpc.aio.
     return grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials, options)
 
 
+def _mesh(resources: list[dict[str, Any]], signers: Mapping[str, Mapping[str, Ed25519PublicKey]]) -> Mesh:
+    return Mesh(resources, signers, settings=mesh_settings("dev"))
+
+
 def _workload(name: str) -> Workload:
     return Workload("dev", {"app": name})
 
 
+def mesh_settings(environment: str) -> dict[str, Any]:
+    """What Istio itself is told for an environment."""
+    values = yaml.safe_load((ROOT / "mesh" / "istio" / "control-plane" / f"{environment}.yaml").read_text())
+    settings: dict[str, Any] = values["meshConfig"]
+    return settings
+
+
 def manifests(environment: str) -> list[dict[str, Any]]:
     """What kustomize builds for an environment."""
+    return list(yaml.load_all(_built(environment), Loader=yaml.CSafeLoader))
+
+
+@cache
+def _built(environment: str) -> bytes:
     kubectl = ROOT / ".tools" / "kubectl"
     assert kubectl.exists(), "run `make .tools/kubectl` first"
     overlay = ROOT / "mesh" / "istio" / "overlays" / environment
-    built = subprocess.run([str(kubectl), "kustomize", str(overlay)], check=True, capture_output=True)
-    return list(yaml.load_all(built.stdout, Loader=yaml.CSafeLoader))
+    return subprocess.run([str(kubectl), "kustomize", str(overlay)], check=True, capture_output=True).stdout
 
 
 @asynccontextmanager
@@ -211,7 +227,7 @@ async def enforcers(folder: Path) -> AsyncIterator[Enforcers]:
             await stack.enter_async_context(_double(callee, port, ground, pki))
         await stack.enter_async_context(ground.envoy("edge", load_methods()))
         await stack.enter_async_context(ground.envoy("inference", load_methods()))
-        made = Enforcers(ground, tokens, ports, elsewhere, signers, Mesh(manifests("dev"), signers))
+        made = Enforcers(ground, tokens, ports, elsewhere, signers, _mesh(manifests("dev"), signers))
         stack.push_async_callback(made.close)
         await eventually(lambda: _all_answer(made), "every part answers")
         yield made

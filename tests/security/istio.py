@@ -1,15 +1,16 @@
 """What Istio would answer: its documented semantics, over manifests, for the parts of them that Deskmesh uses.
 
-PeerAuthentication decides whether a connection without mutual TLS is taken, RequestAuthentication whether a token
-holds, AuthorizationPolicy whether the request is allowed. Whatever the evaluator does not know raises Unknown, so that
-no policy can say something that is quietly left out.
+External authorization (`CUSTOM`) comes first, as Istio's filters stand, and is asked of a provider in the mesh's own
+settings, through the proxy of the workload that answers. PeerAuthentication decides whether a connection without mutual
+TLS is taken, RequestAuthentication whether a token holds, AuthorizationPolicy whether the request is allowed. Whatever
+the evaluator does not know raises Unknown, so that no policy can say something that is quietly left out.
 """
 
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -49,6 +50,11 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def sent(self) -> Mapping[str, str]:
+        """The headers, the one with the token included."""
+        return {**self.headers, **({_AUTHORIZATION: f"Bearer {self.token}"} if self.token is not None else {})}
+
+    @property
     def namespace(self) -> str:
         """The peer's namespace, "" without mTLS."""
         return self.principal.split("/")[2] if self.principal else ""
@@ -69,18 +75,35 @@ class Answer:
 ALLOWED = Answer(200)
 
 
+class Checked(NamedTuple):
+    """What a provider of external authorization answers."""
+
+    status: int
+    headers: Mapping[str, str]
+
+
+# Answers a check that has come through the proxy of the service and port; None when nobody answers.
+Check = Callable[[str, int, Request], Checked | None]
+# In an answer, whatever the provider's settings say: request headers that must not go on.
+REMOVE = "x-envoy-auth-headers-to-remove"
+
+
 class Mesh:
-    """The resources of a cluster, and the public keys at each `jwksUri` by key ID."""
+    """The resources of a cluster, the public keys at each `jwksUri` by key ID, and the mesh's own settings."""
 
     def __init__(
         self,
         resources: Iterable[Resource],
         keys: Mapping[str, Mapping[str, Ed25519PublicKey]] | None = None,
         *,
+        settings: Mapping[str, Any] | None = None,
+        check: Check = lambda _service, _port, _request: None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._resources = list(resources)
         self._keys = keys or {}
+        self._settings = settings or {}
+        self._check = check
         self._now = now
 
     def answer(self, workload: Workload, request: Request) -> Answer:
@@ -91,13 +114,74 @@ class Mesh:
 
     def answer_at_gateway(self, workload: Workload, request: Request) -> Answer:
         """The same of a gateway, whose listeners follow its Gateway resource and no PeerAuthentication."""
+        return self.passed(workload, request)[0]
+
+    def passed(self, workload: Workload, request: Request) -> tuple[Answer, Request]:
+        """The same with the request as it goes on."""
+        answer, request = self._asked(workload, request)
+        if not answer.allowed:
+            return answer, request
         claims: Mapping[str, Any] | None = None
         if rules := self._token_rules(workload):
             try:
                 claims = self._claims(rules, request)
             except jwt.PyJWTError as error:
-                return Answer(401, str(error))
-        return self._authorize(workload, request, claims)
+                return Answer(401, str(error)), request
+        return self._authorize(workload, request, claims), request
+
+    def _asked(self, workload: Workload, request: Request) -> tuple[Answer, Request]:
+        """What external authorization makes of a request, which nobody has identified yet."""
+        policies = [one for one in self._applying("AuthorizationPolicy", workload) if _action(one) == "CUSTOM"]
+        names = {one["spec"]["provider"]["name"] for one in policies}
+        if len(names) > 1:
+            raise Unknown("several providers for one workload")
+        facts = _Facts(request, None, identified=False)
+        matches = [facts.match(policy) for policy in policies]
+        if not any(matches):
+            return ALLOWED, request
+        [name] = names
+        _known(self._settings, "trustDomain", "pathNormalization", "extensionProviders")
+        found = [one for one in self._settings.get("extensionProviders", []) if one["name"] == name]
+        if not found:
+            return Answer(403, f"there is no provider {name}"), request
+        _known(found[0], "name", "envoyExtAuthzHttp")
+        return self._ask(workload, request, found[0]["envoyExtAuthzHttp"])
+
+    def _ask(self, workload: Workload, request: Request, provider: Mapping[str, Any]) -> tuple[Answer, Request]:
+        _known(provider, *_PROVIDER)
+        if provider["failOpen"]:
+            raise Unknown("a provider without which requests go on")
+        away = Answer(int(provider["statusOnError"]), "the provider does not answer")
+        told = {
+            name: value for name, value in request.sent.items() if _any(provider["includeRequestHeadersInCheck"], name)
+        }
+        host, port = str(provider["service"]), int(provider["port"])
+        name, namespace = host.split(".")[:2]
+        check = Request(
+            provider["pathPrefix"] + request.path,
+            f"{self._settings['trustDomain']}/ns/{workload.namespace}/sa/{workload.labels['app']}",
+            request.method,
+            port,
+            host,
+            _bearer(request.sent.get(_AUTHORIZATION, "")),
+            told,
+        )
+        answer = self.answer(Workload(namespace, {"app": name}), check)
+        if not answer.allowed:
+            return (away if answer.status == 0 else answer), request
+        checked = self._check(name, port, check)
+        if checked is None:
+            return away, request
+        if checked.status != 200:
+            return Answer(checked.status, "the provider says no"), request
+        removed = [name.strip() for name in checked.headers.get(REMOVE, "").split(",")]
+        headers = {name: value for name, value in request.headers.items() if name not in removed}
+        allowed = provider["headersToUpstreamOnAllow"]
+        changed = {name: value for name, value in checked.headers.items() if _any(allowed, name)}
+        if set(changed) - {_AUTHORIZATION}:
+            raise Unknown("a provider that changes other headers")
+        token = _bearer(changed[_AUTHORIZATION]) if changed else request.token
+        return ALLOWED, replace(request, headers=headers, token=token)
 
     def transcoded(self, workload: Workload, verb: str, path: str) -> str:
         """The path that the filters behind a gateway's listener see: that of the RPC, for a REST request of one."""
@@ -198,8 +282,9 @@ class Mesh:
         policies = self._applying("AuthorizationPolicy", workload)
         by_action: dict[str, list[Resource]] = {"DENY": [], "ALLOW": []}
         for policy in policies:
-            action = (policy.get("spec") or {}).get("action", "ALLOW")
-            if action == "AUDIT":
+            action = _action(policy)
+            # The first was asked before there was an identity.
+            if action in ("CUSTOM", "AUDIT"):
                 continue
             if action not in by_action:
                 raise Unknown(f"action {action}")
@@ -240,7 +325,28 @@ def _rpc_of(transcoded: Sequence[str], verb: str, path: str) -> str:
 
 
 PARTS = re.compile(r"(\{\w+\})")
-_BEARER = {"name": "authorization", "prefix": "Bearer "}
+_AUTHORIZATION = "authorization"
+_BEARER = {"name": _AUTHORIZATION, "prefix": "Bearer "}
+_PROVIDER = (
+    "service",
+    "port",
+    "pathPrefix",
+    "timeout",
+    "failOpen",
+    "statusOnError",
+    "includeRequestHeadersInCheck",
+    "headersToUpstreamOnAllow",
+    "headersToDownstreamOnAllow",
+    "headersToDownstreamOnDeny",
+)
+
+
+def _bearer(header: str) -> str | None:
+    return header.removeprefix("Bearer ") if header.startswith("Bearer ") else None
+
+
+def _action(policy: Resource) -> str:
+    return str((policy.get("spec") or {}).get("action", "ALLOW"))
 
 
 def _leads(match: Mapping[str, Any], path: str) -> bool:
@@ -263,8 +369,9 @@ def _selector(resource: Resource) -> Mapping[str, str]:
 class _Facts:
     """A request with what its token says, for the rules to be matched against."""
 
-    def __init__(self, request: Request, claims: Mapping[str, Any] | None) -> None:
+    def __init__(self, request: Request, claims: Mapping[str, Any] | None, *, identified: bool = True) -> None:
         self._request = request
+        self._identified = identified
         self._claims = claims
         self._user = f"{claims['iss']}/{claims['sub']}" if claims else ""
 
@@ -284,6 +391,8 @@ class _Facts:
 
     def _source(self, source: Mapping[str, Any]) -> bool:
         request = self._request
+        if not self._identified and {"requestPrincipals", "notRequestPrincipals"} & source.keys():
+            raise Unknown("people, before they are known")
         facts = {"principals": request.principal, "requestPrincipals": self._user, "namespaces": request.namespace}
         return _fields(source, facts)
 
@@ -305,6 +414,8 @@ class _Facts:
         name, _, rest = key.partition("[")
         inner = rest.removesuffix("]")
         claims = self._claims or {}
+        if name.startswith("request.auth.") and not self._identified:
+            raise Unknown("people, before they are known")
         match name:
             case "request.auth.claims":
                 value = claims.get(inner, [])
@@ -312,7 +423,7 @@ class _Facts:
             case "request.auth.principal":
                 return [self._user]
             case "request.headers":
-                return [self._request.headers.get(inner, "")]
+                return [self._request.sent.get(inner, "")]
             case "source.principal":
                 return [self._request.principal]
             case "source.namespace":

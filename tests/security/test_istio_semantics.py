@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from services.common.tokens import parse_jwks
-from tests.security.istio import ALLOWED, Answer, Mesh, Request, Unknown, Workload
+from tests.security.istio import ALLOWED, REMOVE, Answer, Checked, Mesh, Request, Unknown, Workload
 from tests.support.pki import TokenIssuer
 
 JWKS = "https://keys.example/jwks.json"
@@ -18,7 +18,7 @@ OTHER = "cluster.local/ns/bar/sa/other"
 ISSUER = TokenIssuer()
 
 
-def mesh(*specs: str, now: Any = time.time) -> Mesh:
+def mesh(*specs: str, **options: Any) -> Mesh:
     """A mesh of resources in namespace foo, each written as `Kind: spec`."""
     resources: list[dict[str, Any]] = []
     for spec in specs:
@@ -26,7 +26,7 @@ def mesh(*specs: str, now: Any = time.time) -> Mesh:
         name = str(len(resources))
         metadata = {"name": name, "namespace": (body or {}).pop("namespace", "foo")}
         resources.append({"kind": kind, "metadata": metadata, "spec": body})
-    return Mesh(resources, {JWKS: dict(parse_jwks(ISSUER.jwks()))}, now=now)
+    return Mesh(resources, {JWKS: dict(parse_jwks(ISSUER.jwks()))}, **options)
 
 
 def token(**changes: Any) -> str:
@@ -160,6 +160,68 @@ def test_no_token_is_no_bad_token() -> None:
     assert mesh(TOKENS).answer(HTTPBIN, Request("/", SLEEP, token="junk")).status == 401
 
 
+ASK = """
+AuthorizationPolicy:
+  selector: {matchLabels: {app: httpbin}}
+  action: CUSTOM
+  provider: {name: keys}
+  rules: [{when: [{key: "request.headers[x-key]", values: ["*"]}]}]
+"""
+PROVIDER = {
+    "service": "checker.foo.svc.cluster.local",
+    "port": 9000,
+    "pathPrefix": "/check",
+    "timeout": "1s",
+    "failOpen": False,
+    "statusOnError": "503",
+    "includeRequestHeadersInCheck": ["x-key"],
+    "headersToUpstreamOnAllow": ["authorization"],
+}
+SETTINGS = {"trustDomain": "cluster.local", "extensionProviders": [{"name": "keys", "envoyExtAuthzHttp": PROVIDER}]}
+
+
+def asked(checked: Checked | None, *specs: str, settings: Any = SETTINGS) -> tuple[Answer, Request, list[Request]]:
+    """The answer to a request with a key, the request as it goes on, and what the provider was asked."""
+    seen: list[Request] = []
+
+    def check(service: str, port: int, request: Request) -> Checked | None:
+        assert (service, port) == ("checker", 9000)
+        seen.append(request)
+        return checked
+
+    made = mesh(ASK, *specs, settings=settings, check=check)
+    return *made.passed(HTTPBIN, Request("/a?b=1", SLEEP, headers={"x-key": "k", "x-other": "o"})), seen
+
+
+def test_external_authorization_puts_a_token_in_place_of_a_key_before_tokens_are_checked() -> None:
+    good = Checked(200, {"authorization": f"Bearer {token()}", "x-told": "left out", REMOVE: "x-key"})
+    answer, request, [check] = asked(good, TOKENS)
+    assert answer == ALLOWED
+    assert request.token == good.headers["authorization"].removeprefix("Bearer ")
+    assert request.headers == {"x-other": "o"}
+    assert (check.path, check.headers) == ("/check/a?b=1", {"x-key": "k"})
+    assert check.principal == "cluster.local/ns/foo/sa/httpbin"
+    bad = Checked(200, {"authorization": f"Bearer {token(iss='issuer-bar')}"})
+    assert asked(bad, TOKENS)[0].status == 401
+
+
+@pytest.mark.parametrize(("checked", "status"), [(Checked(401, {}), 401), (Checked(429, {}), 429), (None, 503)])
+def test_who_the_provider_refuses_is_refused_also_when_it_is_away(checked: Checked | None, status: int) -> None:
+    answer, request, _ = asked(checked, TOKENS)
+    assert answer.status == status
+    assert request.headers["x-key"] == "k"
+
+
+def test_the_provider_is_asked_through_its_own_proxy_and_only_where_a_rule_says_so() -> None:
+    answer, _, seen = asked(Checked(200, {}), "AuthorizationPolicy: {selector: {matchLabels: {app: checker}}}")
+    assert (answer.status, seen) == (403, [])
+    assert mesh(ASK).answer(HTTPBIN, Request("/", SLEEP)) == ALLOWED
+    assert asked(Checked(200, {}), settings={"extensionProviders": []})[0].status == 403
+    open_ = {"extensionProviders": [{"name": "keys", "envoyExtAuthzHttp": PROVIDER | {"failOpen": True}}]}
+    with pytest.raises(Unknown):
+        asked(Checked(200, {}), settings=open_)
+
+
 MESH_WIDE = "PeerAuthentication: {namespace: istio-system, mtls: {mode: STRICT}}"
 NO_TLS = "PeerAuthentication: {selector: {matchLabels: {app: httpbin}}, mtls: {mode: DISABLE}}"
 ONE_PORT = """
@@ -194,7 +256,10 @@ def test_the_narrowest_peer_authentication_counts(policies: list[str], port: int
 @pytest.mark.parametrize(
     "policy",
     [
-        "AuthorizationPolicy: {action: CUSTOM, provider: {name: somebody}, rules: [{}]}",
+        "AuthorizationPolicy: {action: SOMETHING, rules: [{}]}",
+        # External authorization knows nobody yet.
+        "AuthorizationPolicy: {action: CUSTOM, provider: {name: a}, rules: [{when: [{key: request.auth.principal}]}]}",
+        "AuthorizationPolicy: {action: CUSTOM, provider: {name: a}, rules: [from: [source: {requestPrincipals: []}]]}",
         "AuthorizationPolicy: {rules: [{}, {from: [{source: {ipBlocks: [10.0.0.0/8]}}]}]}",
         "AuthorizationPolicy: {rules: [{to: [{operation: {paths: ['/a/{*}']}}]}]}",
         "AuthorizationPolicy: {rules: [{when: [{key: connection.sni, values: [a]}]}]}",

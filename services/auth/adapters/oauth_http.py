@@ -1,12 +1,8 @@
-"""OAuth over HTTP, on a Unix socket where only the edge reaches it."""
+"""OAuth over HTTP, where only the edge reaches it."""
 
-import contextlib
 import logging
 import math
-import os
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from pathlib import Path
 
 from aiohttp import web
 
@@ -170,23 +166,6 @@ _ENDPOINTS = {
     "revocation_endpoint": "revoke",
     "userinfo_endpoint": "userinfo",
 }
-
-
-async def listen(stack: AsyncExitStack, app: web.Application, socket: Path, *, drain_seconds: float) -> None:
-    """Serve on the socket until the stack is left."""
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain_seconds)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    _make_way(socket)
-    await web.UnixSite(runner, str(socket)).start()
-    # Who reaches it is believed where a request came from.
-    os.chmod(socket, 0o600)
-
-
-def _make_way(socket: Path) -> None:
-    socket.parent.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        socket.unlink()
 
 
 @web.middleware

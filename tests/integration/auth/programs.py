@@ -16,6 +16,7 @@ from services.auth.oauth import CLI
 from services.auth.settings import OAuthClient
 from services.common.ids import new_id
 from tests.integration.auth.people import AuthClient, Person, serve
+from tests.integration.mesh.envoys import free_port
 from tests.support.server import TestStack
 
 ISSUER = "https://desk.example"
@@ -43,8 +44,10 @@ VERIFIER = "v" * 50
 class Provider:
     """The service, and HTTP to its socket as the edge speaks it."""
 
-    def __init__(self, auth: AuthClient, socket: Path) -> None:
+    def __init__(self, auth: AuthClient, socket: Path, *, oauth_address: str, keys_address: str) -> None:
         self.auth = auth
+        # Where a mesh's proxy finds the same, and the public keys alone.
+        self.oauth_address, self.keys_address = oauth_address, keys_address
         self.consents = ConsentServiceStub(auth.service.channel("edge"))
         self._socket = socket
         self.http = httpx.AsyncClient(transport=self._transport(), base_url="http://auth")
@@ -100,8 +103,9 @@ class Provider:
 async def provider_beside(stack: TestStack) -> AsyncIterator[Provider]:
     """The service with its OAuth endpoints and programs."""
     socket = stack.folder / "oauth.sock"
-    changes = {"oauth_socket": socket, "public_url": ISSUER, "oauth_clients": (SHOP, WATCHER, WORKER)}
+    addresses = {name: f"127.0.0.1:{free_port()}" for name in ("oauth_address", "keys_address")}
+    changes = {"oauth_socket": socket, "public_url": ISSUER, "oauth_clients": (SHOP, WATCHER, WORKER), **addresses}
     async with serve(stack, "oauth", **changes) as auth:
-        found = Provider(auth, socket)
+        found = Provider(auth, socket, **addresses)
         yield found
         await found.http.aclose()

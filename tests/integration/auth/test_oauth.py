@@ -47,6 +47,18 @@ async def test_what_it_says_of_itself_holds_by_authlibs_rules(provider: Provider
         assert metadata["token_endpoint"] == f"{ISSUER}/oauth/token"
 
 
+async def test_a_mesh_s_proxy_finds_the_same_on_loopback_and_a_control_plane_the_keys_alone(provider: Provider) -> None:
+    configuration, jwks = "/.well-known/openid-configuration", "/.well-known/jwks.json"
+    asked = {"client_id": CLI, "scope": "deskmesh"}
+    async with httpx.AsyncClient() as http:
+        oauth, public = f"http://{provider.oauth_address}", f"http://{provider.keys_address}"
+        assert (await http.get(oauth + configuration)).json() == (await provider.http.get(configuration)).json()
+        assert (await http.post(f"{oauth}/oauth/device_authorization", data=asked)).json()["user_code"]
+        assert (await http.get(public + jwks)).json() == (await provider.http.get(jwks)).json()
+        for path in (configuration, "/oauth/token", "/metrics", "/readyz", "/revocations"):
+            assert (await http.get(public + path)).status_code == 404
+
+
 async def test_a_program_with_a_secret_learns_who_signed_in(provider: Provider) -> None:
     person = await provider.auth.founder()
     async with provider.program("shop", client_secret=SECRET, redirect_uri=BACK, scope="openid email") as program:

@@ -55,8 +55,11 @@ class Auth(api_key_service_pb2_grpc.ApiKeyServiceServicer):
 class Door:
     """The edge with a gateway, and auth behind both."""
 
-    def __init__(self, ground: Ground, tokens: TokenIssuer, auth: Auth, gateway: AsyncExitStack) -> None:
+    def __init__(
+        self, ground: Ground, tokens: TokenIssuer, auth: Auth, gateway: AsyncExitStack, settings: GatewaySettings
+    ) -> None:
         self.ground = ground
+        self.settings = settings
         self.tokens = tokens
         self.auth = auth
         self.gateway = gateway
@@ -95,12 +98,15 @@ async def door() -> AsyncIterator[Door]:
     server.add_secure_port(f"127.0.0.1:{port}", credentials(ground, "auth"))
     await server.start()
     identity = topology.pki / "gateway"
+    checks, openai = (f"127.0.0.1:{free_port()}" for _ in range(2))
     settings = GatewaySettings(
         # Nobody listens there: the gateway counts for itself.
         redis_url=f"unix://{topology.run / 'no-valkey.sock'}",
         ops_socket=topology.run / "gateway.ops.sock",
         gateway_socket=topology.run / "gateway.sock",
         openai_socket=topology.run / "openai.sock",
+        gateway_address=checks,
+        openai_address=openai,
         # Nothing here asks for a model.
         inference_address="127.0.0.1:1",
         usage_address="127.0.0.1:1",
@@ -119,7 +125,7 @@ async def door() -> AsyncIterator[Door]:
         ground.envoy("edge", METHODS),
     ):
         await serve(gateway, settings)
-        door = Door(ground, tokens, auth, gateway)
+        door = Door(ground, tokens, auth, gateway, settings)
         await eventually(lambda: _gets_in(door), "the edge has fetched the keys")
         yield door
         await door.channel.close()
@@ -202,6 +208,21 @@ async def test_a_key_works_over_grpc_web(door: Door) -> None:
             assert (response.status, b"grpc-status:0" in body, b"Bearer ey" in body) == (200, True, True)
         async with session.post(url, data=b"\0\0\0\0\0", headers={**headers, "x-api-key": "dm_live_no"}) as response:
             assert (response.status, response.headers["grpc-status"]) == (200, "16")
+
+
+async def test_a_mesh_s_proxy_is_answered_on_loopback_as_the_edge_is(door: Door) -> None:
+    checks, openai = f"http://{door.settings.gateway_address}", f"http://{door.settings.openai_address}"
+    async with aiohttp.ClientSession() as session:
+        asked = {"x-api-key": door.key(), "x-forwarded-for": "198.51.100.1, 203.0.113.7"}
+        async with session.post(f"{checks}/keys{WHO_AM_I}", headers=asked) as response:
+            assert (response.status, response.headers["authorization"][:9]) == (200, "Bearer ey")
+        assert door.auth.sources[-1] == "203.0.113.7"
+        async with session.post(f"{checks}/keys{WHO_AM_I}", headers={"x-api-key": "no key"}) as response:
+            assert response.status == 401
+        async with session.get(f"{openai}/v1/models") as response:
+            assert (response.status, "error" in await response.json()) == (401, True)
+        async with session.get(f"{openai}/keys{WHO_AM_I}") as response:
+            assert response.status == 404
 
 
 async def test_a_key_that_calls_too_often_waits_also_without_valkey_and_is_told_what_is_left(door: Door) -> None:

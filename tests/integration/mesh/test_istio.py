@@ -9,8 +9,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from mesh.istio.control_plane import provider_of
 from mesh.istio.layout import ENVIRONMENTS
 from mesh.istio.plan import EDGE, HOST, NAMESPACE, RPC_PORT, TRUST_DOMAIN, Plan
+from mesh.policy.http import HTTP_RULES
 from mesh.policy.table import load_table
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +68,7 @@ def test_the_schemas_of_istio_accept_them(text: str, tmp_path: Path) -> None:
 def test_the_check_sees_wrong_values_and_unknown_fields(right: str, wrong: str, tmp_path: Path) -> None:
     checked = crd_check(tmp_path, build("dev").replace(right, wrong))
     assert checked.returncode == 1
-    assert "0 problems" not in checked.stdout
+    assert ", 0 problems" not in checked.stdout
 
 
 def test_the_schemas_of_kubernetes_accept_them(resources: list[Resource]) -> None:
@@ -112,6 +114,12 @@ def test_routes_and_pools_lead_to_services_that_are_there(of_kind: Callable[[str
     assert {one["spec"]["host"] for one in of_kind("DestinationRule").values()} == ports.keys() - {EDGE}
 
 
+def test_the_edge_asks_about_keys_by_the_provider_of_its_environment(
+    environment: str, of_kind: Callable[[str], dict[str, Resource]]
+) -> None:
+    assert of_kind("AuthorizationPolicy")["api-keys"]["spec"]["provider"] == {"name": provider_of(environment)}
+
+
 def test_exactly_the_rpcs_open_to_the_outside_are_routed(of_kind: Callable[[str], dict[str, Resource]]) -> None:
     routes = of_kind("VirtualService")[EDGE]["spec"]["http"]
     exact = [
@@ -120,8 +128,9 @@ def test_exactly_the_rpcs_open_to_the_outside_are_routed(of_kind: Callable[[str]
         for match in route["match"]
         if "exact" in match["uri"] and route["name"] != "oauth"
     ]
-    assert sorted(exact) == sorted(rule.method for rule in PLAN.from_outside)
-    assert [route["name"] for route in routes[-3:]] == ["no-such-call", "oauth", "web"]
+    assert sorted(exact) == sorted([*(rule.method for rule in PLAN.from_outside), *HTTP_RULES])
+    last = ["openai", "openai-others", "no-such-call", "oauth", "web"]
+    assert [route["name"] for route in routes[-len(last) :]] == last
 
 
 def test_the_network_lets_through_exactly_the_calls_of_the_policy(
