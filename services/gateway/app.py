@@ -23,14 +23,16 @@ from services.gateway.adapters.buckets import ValkeyBuckets
 from services.gateway.adapters.budgets import BudgetsClient
 from services.gateway.adapters.exchange import AuthExchange
 from services.gateway.adapters.models import ModelsClient
+from services.gateway.adapters.tokens import ValkeyHolds
 from services.gateway.keys import KeyTokens
 from services.gateway.limits import KeyLimits
 from services.gateway.metrics import GatewayMetrics
 from services.gateway.openai.identity import Doorkeeper
 from services.gateway.openai.servicer import OpenAiApi
-from services.gateway.openai.spending import Spending
+from services.gateway.openai.spending import LEASE_SECONDS, Spending
 from services.gateway.servicer import Checks
 from services.gateway.settings import GatewaySettings
+from services.gateway.token_limits import TokenLimits, TokenRates
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +110,13 @@ async def _openai_api(
     spending = await stack.enter_async_context(
         Spending(BudgetsClient(channels.channel(settings.usage_address, "usage")))
     )
-    return OpenAiApi(Doorkeeper(verifier, revocations), models, spending)
+    rates = TokenRates.per_minute(
+        key=settings.tokens_per_minute_of_key,
+        user=settings.tokens_per_minute_of_user,
+        organization=settings.tokens_per_minute_of_organization,
+    )
+    tokens = TokenLimits(ValkeyHolds(store), rates, lease_seconds=LEASE_SECONDS)
+    return OpenAiApi(Doorkeeper(verifier, revocations), models, spending, tokens)
 
 
 async def _listen(

@@ -24,6 +24,20 @@ class TooManyCalls(Exhausted):
     message = "This API key, or its organization, calls too often; slow down."
 
 
+class TooManyTokens(Exhausted):
+    """Calls of a key, a person or an organization use, or may yet use, more tokens of models than they may."""
+
+    reason = "RATE_LIMITED"
+    message = "This API key, person or organization uses too many tokens a minute; slow down."
+
+
+class TooManyTokensAtOnce(TooManyTokens):
+    """One call may use more tokens than a limit ever has room for: waiting does not help, asking for fewer does."""
+
+    def __init__(self, *, wanted: int, most: int) -> None:
+        super().__init__(f"This call may use {wanted} tokens, and the limit is {most} a minute; ask for fewer.")
+
+
 class TooManyWrongKeys(Exhausted):
     """One address tried too many keys that were none."""
 

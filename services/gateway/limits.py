@@ -22,15 +22,15 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Calls a minute in the long run, and `burst` of them at once."""
+    """Calls, or tokens, a minute in the long run, and `burst` of them at once."""
 
     per_minute: int
     burst: int
 
     @property
     def interval_micros(self) -> int:
-        """The time that one call stands for."""
-        return 60_000_000 // self.per_minute
+        """The time that one of them stands for, rounded up: never more than the limit."""
+        return -(-60_000_000 // self.per_minute)
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,12 @@ class GatewayMetrics(Collector):
         yield CounterMetricFamily(
             "deskmesh_gateway_counted_locally",
             "Calls counted by this gateway alone, because Valkey did not answer.",
-            value=self._limits.counted_locally,
+            value=self._limits.counted_locally + self._api.tokens.counted_locally,
+        )
+        yield CounterMetricFamily(
+            "deskmesh_openai_token_limited_calls",
+            "Calls of the OpenAI-compatible API refused by a limit in tokens.",
+            value=self._api.tokens.refused,
         )
         calls = CounterMetricFamily(
             "deskmesh_openai_calls",

@@ -30,6 +30,10 @@ class GatewaySettings(ServiceSettings):
     exchange_timeout_seconds: float = Field(default=2.0, gt=0)
     # Counting must not hold a call up: after this long the gateway counts for itself.
     count_timeout_seconds: float = Field(default=0.1, gt=0)
+    # Tokens of models, prompts and answers together, a minute and as many at once.
+    tokens_per_minute_of_key: int = Field(default=600_000, ge=10_000, le=60_000_000)
+    tokens_per_minute_of_user: int = Field(default=1_200_000, ge=10_000, le=60_000_000)
+    tokens_per_minute_of_organization: int = Field(default=6_000_000, ge=10_000, le=60_000_000)
     # Keys remembered, good ones and bad ones each; about 1 KiB a good one.
     keys_remembered: int = Field(default=10_000, ge=1)
     # Wrong keys that one address may try in a minute.

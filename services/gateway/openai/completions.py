@@ -14,6 +14,7 @@ from services.gateway.openai.errors import ModelOverloaded
 from services.gateway.openai.ports import Models
 from services.gateway.openai.requests import ChatCompletionRequest
 from services.gateway.openai.spending import Spending
+from services.gateway.token_limits import Taken, TokenLimits
 
 OPERATION = "chat"
 # So long a call waits for a model to have room, unless its caller waits less.
@@ -33,9 +34,10 @@ class Part:
 class Completions:
     """Chat completions."""
 
-    def __init__(self, models: Models, spending: Spending) -> None:
+    def __init__(self, models: Models, spending: Spending, tokens: TokenLimits) -> None:
         self._models = models
         self._spending = spending
+        self._tokens = tokens
         # Calls that waited for room until they got it, and how long, in all.
         self.queued = 0
         self.queued_seconds = 0.0
@@ -45,20 +47,23 @@ class Completions:
         caller: Caller,
         request: ChatCompletionRequest,
         patience_seconds: float,
-        placed: Callable[[Place], None],
+        told: Callable[[Taken | Place], None],
     ) -> AsyncGenerator[Part, None]:
         """The frames of all answers. Closing it stops the model; what was used until then is settled.
 
-        It waits at most `patience_seconds` for room; `placed` is told which. Raises ModelNotFound, ModelOverloaded,
-        ModelUnavailable, PromptTooLong, BudgetExceeded and InvalidInput, the latter two also in the middle.
+        It waits at most `patience_seconds` for room; `told` hears what it holds of the token limits, and its place.
+        Raises TooManyTokens, ModelNotFound, ModelOverloaded, ModelUnavailable, PromptTooLong, BudgetExceeded and
+        InvalidInput, the latter two also in the middle.
         """
+        taken = await self._tokens.take(caller, request.most_tokens)
+        told(taken)
         held = self._spending.hold(caller, request.model, OPERATION)
         used: _Used | None = None
         try:
             organization_id = caller.organization_id
             place = await self._models.place(request, organization_id, min(patience_seconds, QUEUE_SECONDS))
             self._note(place)
-            placed(place)
+            told(place)
             meter = await held.granted()
             used = _Used(request, place, meter)
             async with aclosing(self._parts(place, request, organization_id)) as parts:
@@ -66,7 +71,9 @@ class Completions:
                     await used.count(part)
                     yield part
         finally:
-            held.end(used.lines() if used is not None else ())
+            lines = used.lines() if used is not None else ()
+            held.end(lines)
+            self._spending.settle(taken.settle(tokens_of(lines)))
 
     def _note(self, place: Place) -> None:
         if place.queued_at:
@@ -104,6 +111,11 @@ class Completions:
             async with aclosing(self._models.write(other, request, choice)) as frames:
                 async for frame in frames:
                     yield frame
+
+
+def tokens_of(lines: Sequence[Line]) -> int:
+    """All tokens of uses of models, those of prompts included."""
+    return sum(line.usage.prompt_tokens + line.usage.completion_tokens for line in lines)
 
 
 class _Used:

@@ -16,6 +16,7 @@ from services.common.errors import (
     Unavailable,
 )
 from services.common.openai_errors import Kind, document, kind_of
+from services.gateway.errors import TooManyTokens, TooManyTokensAtOnce
 from services.gateway.openai.requests import INVALID_VALUE, UNSUPPORTED_PARAMETER
 
 
@@ -96,6 +97,8 @@ def tell(error: DomainError) -> Told:
     """How a failure is told."""
     kind, message = kind_of(error.reason), error.message
     match error:
+        case TooManyTokens():
+            kind = replace(kind, type="tokens")
         case BadParameter():
             kind = replace(kind, param=error.param, code=error.code)
         case InvalidInput(violations=violations) if violations:
@@ -104,7 +107,7 @@ def tell(error: DomainError) -> Told:
     headers = {}
     if isinstance(error, Exhausted | Unavailable) and error.retry_after_seconds is not None:
         headers["retry-after"] = str(max(1, math.ceil(error.retry_after_seconds)))
-    if error.reason == "BUDGET_EXCEEDED":
+    if error.reason == "BUDGET_EXCEEDED" or isinstance(error, TooManyTokensAtOnce):
         headers[SHOULD_RETRY] = "false"
     return Told(kind, message, headers)
 

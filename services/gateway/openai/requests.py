@@ -15,6 +15,8 @@ MOST_MESSAGE_BYTES = 64 * 1024
 MOST_SCHEMA_BYTES = 16 * 1024
 MOST_DEPTH = 32
 MOST_TOKENS = 4096
+# What the contract's models write at most where nobody says how much.
+UNNAMED_TOKENS = 256
 MOST_TEXTS = 256
 MOST_TEXT_BYTES = 32 * 1024
 # An estimate until the model says itself.
@@ -247,6 +249,12 @@ class ChatCompletionRequest(Body):
         """About how many tokens the messages have."""
         return sum(len(message.content or "") for message in self.messages) // CHARACTERS_A_TOKEN
 
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that all answers use, prompts included, as far as the prompt's estimate holds."""
+        written = self.max_completion_tokens or self.max_tokens or UNNAMED_TOKENS
+        return (self.n or 1) * (self.estimated_prompt_tokens + written)
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if self.max_tokens is not None and self.max_completion_tokens is not None:
@@ -301,3 +309,8 @@ class EmbeddingRequest(Body):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
+
+    @property
+    def most_tokens(self) -> int:
+        """About how many tokens the texts have; at least one each."""
+        return sum(len(text) // CHARACTERS_A_TOKEN + 1 for text in self.input)

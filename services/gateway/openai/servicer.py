@@ -18,13 +18,14 @@ from services.common.interceptors.errors import INTERNAL_MESSAGE
 from services.common.spending import Usage
 from services.common.tracing import TRACEPARENT, Unsampled, current_ids, enter_unsampled, well_formed
 from services.gateway.openai import answers
-from services.gateway.openai.completions import Completions
+from services.gateway.openai.completions import Completions, tokens_of
 from services.gateway.openai.domain import Embedded, Line, Place
 from services.gateway.openai.errors import BadParameter, ModelNotFound, Told, UnknownUrl, refusal_of, tell
 from services.gateway.openai.identity import Doorkeeper, Visitor
 from services.gateway.openai.ports import Models
 from services.gateway.openai.requests import UNSUPPORTED_VALUE, ChatCompletionRequest, EmbeddingRequest
 from services.gateway.openai.spending import Spending
+from services.gateway.token_limits import Taken, TokenLimits
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ CLIENT_TIMEOUT = "x-stainless-read-timeout"
 QUEUED = "x-deskmesh-queued-ms"
 QUEUED_AT = "x-deskmesh-queued-at"
 EMBEDDING = "embedding"
+RATE_LIMIT = "x-ratelimit"
 
 BodyT = TypeVar("BodyT", ChatCompletionRequest, EmbeddingRequest)
 Handle = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
@@ -47,11 +49,12 @@ Handle = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
 class OpenAiApi:
     """`/v1/…`. `calls` counts by path and status."""
 
-    def __init__(self, doorkeeper: Doorkeeper, models: Models, spending: Spending) -> None:
+    def __init__(self, doorkeeper: Doorkeeper, models: Models, spending: Spending, tokens: TokenLimits) -> None:
         self._doorkeeper = doorkeeper
         self._models = models
         self._spending = spending
-        self.completions = Completions(models, spending)
+        self.tokens = tokens
+        self.completions = Completions(models, spending, tokens)
         # Models have no birthday of their own.
         self._since = int(time.time())
         self.calls: Counter[tuple[str, int]] = Counter()
@@ -106,13 +109,13 @@ class OpenAiApi:
         if wanted.stream:
             return await self._stream(request, visitor, wanted)
         whole = answers.WholeAnswer(wanted, int(time.time()))
-        queued: dict[str, str] = {}
-        answer = self.completions.answer(visitor.caller, wanted, _patience(request), _teller(queued))
+        told: dict[str, str] = {}
+        answer = self.completions.answer(visitor.caller, wanted, _patience(request), _teller(told))
         async with aclosing(answer) as parts:
             async for part in parts:
                 visitor.check()
                 whole.add(part)
-        return _json(whole.document(), queued)
+        return _json(whole.document(), told)
 
     async def _stream(
         self, request: web.Request, visitor: Visitor, wanted: ChatCompletionRequest
@@ -126,15 +129,15 @@ class OpenAiApi:
                 REQUEST_ID: _request_id(request),
             }
         )
-        queued: dict[str, str] = {}
-        answer = self.completions.answer(visitor.caller, wanted, _patience(request), _teller(queued))
+        told: dict[str, str] = {}
+        answer = self.completions.answer(visitor.caller, wanted, _patience(request), _teller(told))
         async with aclosing(answer) as parts:
             try:
                 async for part in parts:
                     visitor.check()
                     if not response.prepared:
                         # From here on the status is said, and failures are events.
-                        response.headers.update(queued)
+                        response.headers.update(told)
                         response.headers[PROCESSING] = f"{(time.perf_counter() - began) * 1000:.0f}"
                         await response.prepare(request)
                     if events := chunks.of(part):
@@ -159,10 +162,15 @@ class OpenAiApi:
             raise BadParameter(
                 f"The vectors of this model have {dimension} dimensions.", param="dimensions", code=UNSUPPORTED_VALUE
             )
-        embedded = await self._embedded(visitor, wanted)
-        return _json(answers.embedding_list(embedded, as_base64=wanted.encoding_format == "base64"))
+        told: dict[str, str] = {}
+        embedded = await self._embedded(visitor, wanted, _teller(told))
+        return _json(answers.embedding_list(embedded, as_base64=wanted.encoding_format == "base64"), told)
 
-    async def _embedded(self, visitor: Visitor, wanted: EmbeddingRequest) -> Embedded:
+    async def _embedded(
+        self, visitor: Visitor, wanted: EmbeddingRequest, told: Callable[[Taken | Place], None]
+    ) -> Embedded:
+        taken = await self.tokens.take(visitor.caller, wanted.most_tokens)
+        told(taken)
         held = self._spending.hold(visitor.caller, wanted.model, EMBEDDING)
         began = time.monotonic()
         lines: list[Line] = []
@@ -172,6 +180,7 @@ class OpenAiApi:
             lines.append(Line(EMBEDDING, embedded.model, Usage(embedded.tokens), time.monotonic() - began))
         finally:
             held.end(lines)
+            self._spending.settle(taken.settle(tokens_of(lines)))
         return embedded
 
     async def _unknown(self, request: web.Request) -> web.StreamResponse:
@@ -220,15 +229,21 @@ def _patience(request: web.Request) -> float:
     return seconds if seconds > 0 else math.inf
 
 
-def _teller(headers: dict[str, str]) -> Callable[[Place], None]:
-    """Notes in headers how long a call waited, if it did."""
+def _teller(headers: dict[str, str]) -> Callable[[Taken | Place], None]:
+    """Notes in headers what is left of the token limits, and how long a call waited, if it did."""
 
-    def tell_place(place: Place) -> None:
-        if place.queued_at:
-            headers[QUEUED] = f"{place.waited_seconds * 1000:.0f}"
-            headers[QUEUED_AT] = str(place.queued_at)
+    def note(what: Taken | Place) -> None:
+        match what:
+            case Taken(rate=rate, remaining=remaining):
+                headers[f"{RATE_LIMIT}-limit-tokens"] = str(rate.per_minute)
+                headers[f"{RATE_LIMIT}-remaining-tokens"] = str(remaining)
+                reset = math.ceil((rate.burst - remaining) * rate.interval_micros / 1e6)
+                headers[f"{RATE_LIMIT}-reset-tokens"] = f"{reset}s"
+            case Place(waited_seconds=waited, queued_at=place) if place:
+                headers[QUEUED] = f"{waited * 1000:.0f}"
+                headers[QUEUED_AT] = str(place)
 
-    return tell_place
+    return note
 
 
 def _refusal(told: Told) -> web.Response:

@@ -395,6 +395,25 @@ async def test_no_budget_no_answer_and_one_that_ends_cuts_the_stream(program: Pr
     )
 
 
+async def test_tokens_are_counted_and_a_call_that_asks_for_too_many_is_refused(program: Program) -> None:
+    async def left() -> int:
+        raw = await program.client.chat.completions.with_raw_response.create(model=MODEL, messages=ASKED, max_tokens=9)
+        assert raw.headers["x-ratelimit-limit-tokens"] == "600000"
+        assert raw.headers["x-ratelimit-reset-tokens"].endswith("s")
+        return int(raw.headers["x-ratelimit-remaining-tokens"])
+
+    # One token of prompt, as far as one knows, and nine at most.
+    assert await left() == 600_000 - 10
+    # As long a prompt as the edge takes, for each of eight answers.
+    asked: list[Any] = [{"role": "user", "content": "long " * 13_000}] * 5
+    with pytest.raises(openai.RateLimitError) as refused:
+        await program.client.chat.completions.create(model=MODEL, messages=asked, n=8)
+    assert (refused.value.type, refused.value.code) == ("tokens", "rate_limit_exceeded")
+    assert refused.value.response.headers["x-should-retry"] == "false"
+    embedding = await program.client.embeddings.with_raw_response.create(model=EMBEDDER, input=["x" * 400])
+    assert int(embedding.headers["x-ratelimit-remaining-tokens"]) < 600_000 - 100
+
+
 async def _read(stream: Any, texts: list[str]) -> None:
     async for chunk in stream:
         if text := chunk.choices[0].delta.content:
