@@ -216,6 +216,7 @@ def route_response(choice: Choice) -> router_service_pb2.RouteResponse:
             replica_reason=choice.candidates[0].replica_reason,
             place=choice.place,
         ),
+        version=choice.version,
     )
     if choice.escalate_below is not None:
         response.escalation.least_mean_log_probability = choice.escalate_below

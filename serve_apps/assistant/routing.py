@@ -119,6 +119,8 @@ class Choice:
     # What it waited in the router for room, and the place in the queue at which it began; 0 for none.
     waited_seconds: float = 0.0
     place: int = 0
+    # Version of the model at the chosen replica; empty when it is not known.
+    version: str = ""
 
     @property
     def model(self) -> ModelConfig:

@@ -118,8 +118,32 @@ class Proposal:
 
 
 @dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a model as its step saw it."""
+
+    # Of the model; empty when it is not known.
+    version: str
+    # Seconds until its first token, or its scores; None when none came.
+    first_token: float | None = None
+    # After the first; 0 when there was but one.
+    tokens_per_second: float = 0.0
+    # Whether what came of it rests on the passages; None while that is not known.
+    grounded: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CallFigures:
+    """A call with its step and model, and why it failed, for whoever judges models."""
+
+    step: str
+    model: str
+    call: Call
+    error_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a turn; times in seconds, `started_after` counted from when the message came."""
+    """One step of a turn; times in seconds, `started_after` counted from when the message came. `call` is not kept."""
 
     name: str
     started_after: float
@@ -129,6 +153,7 @@ class Step:
     versions: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, str] = field(default_factory=dict)
     error_reason: str = ""
+    call: Call | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from services.common.spending import Granted, Usage
 from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Vector
 from services.orchestrator.domain import (
+    CallFigures,
     Citation,
     Conversation,
     Message,
@@ -83,6 +84,13 @@ class UsageReports(Protocol):
         """Publish it once the transaction is committed, and keep it; adding it again changes nothing."""
 
 
+class Figures(Protocol):
+    """What turns of one organization showed of models, for whoever judges these."""
+
+    async def add(self, turn_id: str, calls: Sequence[CallFigures]) -> None:
+        """Publish it once the transaction is committed."""
+
+
 class Requests(Protocol):
     """The request_ids seen."""
 
@@ -104,6 +112,9 @@ class Work(Protocol):
 
     @property
     def reports(self) -> UsageReports: ...
+
+    @property
+    def figures(self) -> Figures: ...
 
     async def __aenter__(self) -> Self: ...
 
@@ -312,6 +323,8 @@ class Route:
     hedge_after_seconds: float = 0.0
     # In the engine's queue lower goes first.
     priority: int = 0
+    # Version of the model there; empty when it is not known.
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,8 +344,9 @@ class Piece:
     tokens: int = 0
     # Natural-log probabilities of its tokens, if the route wants to know how sure the model is.
     log_probabilities: tuple[float, ...] = ()
-    # Who wrote it.
+    # Who wrote it, and the version of the model there.
     replica: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)

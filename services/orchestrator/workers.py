@@ -19,6 +19,7 @@ from services.common.permissions import permissions_of
 from services.orchestrator.domain import Person, Turn, TurnState
 from services.orchestrator.errors import TurnCancelled, TurnTimedOut
 from services.orchestrator.ports import Ending, Sessions, TurnQueue, WorkFor
+from services.orchestrator.workflow.figures import figures
 from services.orchestrator.workflow.record import Recorder, context_of
 from services.orchestrator.workflow.spending import Spending, TurnSpending
 from services.orchestrator.workflow.tell import Teller
@@ -195,6 +196,8 @@ class Workers:
                 return False
             if report is not None:
                 await work.reports.add(report, spending.confirm_by())
+            if calls := figures(ending.steps, ending.outcome):
+                await work.figures.add(turn.id, calls)
             await work.commit()
         spending.stored()
         return True

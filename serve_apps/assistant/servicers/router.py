@@ -134,7 +134,11 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         if self._prefixes is not None:
             self._prefixes.note(choice.replica, query.prefix_blocks)
         self._hedging.note(second=False)
-        return replace(choice, hedge_after_seconds=self._hedging.after(choice.model.name))
+        return replace(
+            choice,
+            hedge_after_seconds=self._hedging.after(choice.model.name),
+            version=self._versions.get(choice.replica, ""),
+        )
 
     async def ListModels(
         self, request: router_service_pb2.ListModelsRequest, context: RpcContext

@@ -86,6 +86,7 @@ class ModelsClient:
             ),
             hedge_after_seconds=answered.hedge_after.ToMilliseconds() / 1000,
             priority=need.priority,
+            version=answered.version,
         )
 
     async def _ask(self, need: Need) -> router_service_pb2.RouteResponse:
@@ -152,7 +153,7 @@ class ModelsClient:
                 answered = await self._models.route(request)
         except DomainError:
             return None
-        return replace(route, model=answered.model.name, replica=answered.replica)
+        return replace(route, model=answered.model.name, replica=answered.replica, version=answered.version)
 
     async def _write(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         request = inference_service_pb2.ChatRequest(
@@ -173,7 +174,7 @@ class ModelsClient:
                         case "delta":
                             delta = response.delta
                             sure = tuple(token.log_probability for token in delta.log_probabilities)
-                            yield Piece(delta.text, None, delta.tokens, sure, route.replica)
+                            yield Piece(delta.text, None, delta.tokens, sure, route.replica, route.version)
                         case "finished":
                             yield Piece("", _usage(response.finished.usage))
 

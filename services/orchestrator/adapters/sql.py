@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from services.common.db import IdempotencyRecords, SqlUnitOfWork
 from services.common.spending import Usage
+from services.orchestrator.adapters.figures import SqlFigures
 from services.orchestrator.adapters.records import outcome_document, outcome_of, proposal_of
 from services.orchestrator.adapters.reports import SqlUsageReports
 from services.orchestrator.domain import (
@@ -219,12 +220,14 @@ class SqlWork(SqlUnitOfWork):
     proposals: SqlProposals
     requests: IdempotencyRecords
     reports: SqlUsageReports
+    figures: SqlFigures
 
     def bind(self, session: AsyncSession) -> None:
         self.turns = SqlTurns(session, self.organization_id)
         self.proposals = SqlProposals(session, self.organization_id)
         self.requests = IdempotencyRecords(session, self.organization_id, idempotency_records)
         self.reports = SqlUsageReports(session, self.organization_id)
+        self.figures = SqlFigures(session, self.organization_id)
 
 
 class SqlTurnQueue:

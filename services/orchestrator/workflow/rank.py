@@ -1,6 +1,7 @@
 """Finds the passage and the sentences that answer: by meaning and words, then by the model's likelihood."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 from services.common.errors import Unavailable
@@ -13,6 +14,7 @@ from services.orchestrator.answering.ranking import (
     with_likelihoods,
     worth_asking,
 )
+from services.orchestrator.domain import Call
 from services.orchestrator.ports import Likelihoods, Route
 from services.orchestrator.workflow.gather import Reading
 from services.orchestrator.workflow.record import Recorder
@@ -51,6 +53,8 @@ async def _ask(
     async with record.step("score") as notes:
         notes.model = route.model
         notes.versions["prompt"] = "likelihood/1"
+        notes.call = Call(route.version)
+        began = time.monotonic()
         try:
             async with asyncio.timeout(SCORE_SECONDS):
                 pairs = [(likelihood_context(sentence), target) for sentence in sentences]
@@ -61,6 +65,7 @@ async def _ask(
         except TimeoutError:
             notes.error_reason = "DEADLINE_EXCEEDED"
             return None
+        notes.call = Call(route.version, first_token=time.monotonic() - began)
         notes.usage = answered.usage
         notes.details["sentences"] = str(len(sentences))
         return answered

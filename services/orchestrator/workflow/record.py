@@ -1,5 +1,6 @@
 """What a turn did, step by step: times, tokens, models and versions, and a span for each."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCod
 from services.common.clock import Clock
 from services.common.errors import DomainError
 from services.common.spending import Usage
-from services.orchestrator.domain import Step
+from services.orchestrator.domain import Call, Step
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Notes:
     versions: dict[str, str] = field(default_factory=dict)
     details: dict[str, str] = field(default_factory=dict)
     error_reason: str = ""
+    call: Call | None = None
 
 
 class Recorder:
@@ -59,6 +61,7 @@ class Recorder:
                 dict(notes.versions),
                 dict(notes.details),
                 notes.error_reason,
+                notes.call,
             )
             for started, elapsed, name, notes in sorted(self._steps, key=lambda step: step[0])
         )
@@ -73,6 +76,9 @@ class Recorder:
             except DomainError as error:
                 notes.error_reason = error.reason
                 span.set_status(Status(StatusCode.ERROR, error.reason))
+                raise
+            except asyncio.CancelledError:
+                notes.error_reason = "CANCELLED"
                 raise
             except Exception:
                 notes.error_reason = "INTERNAL"

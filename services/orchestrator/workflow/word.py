@@ -1,5 +1,6 @@
 """Words the answer: in quotations, or freely by a model that may, with every sentence checked before it goes out."""
 
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -13,7 +14,9 @@ from services.orchestrator.answering.passages import Passage
 from services.orchestrator.answering.ranking import Candidate
 from services.orchestrator.answering.sentences import take_sentences
 from services.orchestrator.answering.wording import Markers, Part, Piece, quotation
+from services.orchestrator.domain import Call
 from services.orchestrator.errors import ModelOverloaded
+from services.orchestrator.ports import Piece as ModelPiece
 from services.orchestrator.ports import Prompt, Route
 from services.orchestrator.workflow.choose import estimated_tokens
 from services.orchestrator.workflow.record import Recorder
@@ -47,6 +50,24 @@ async def quote(candidates: Sequence[Candidate], markers: Markers, record: Recor
 def prompt_for(question: str, candidates: Sequence[Candidate]) -> Prompt:
     """What a model is told that words the answer freely."""
     return _prompt(question, _told(candidates))
+
+
+class _Pace:
+    """How fast pieces come, as the turn can tell them on."""
+
+    def __init__(self) -> None:
+        self._began = self._first = time.monotonic()
+        self._tokens = 0
+
+    def after(self, piece: ModelPiece) -> Call:
+        """The call so far; of the replica that writes, which need not be the one first asked."""
+        now = time.monotonic()
+        if not self._tokens:
+            self._first = now
+        self._tokens += piece.tokens
+        elapsed = now - self._first
+        pace = (self._tokens - 1) / elapsed if self._tokens > 1 and elapsed else 0.0
+        return Call(piece.version, self._first - self._began, pace)
 
 
 class Escalate(Protocol):
@@ -109,6 +130,8 @@ class _Attempt:
             notes.model = route.model
             notes.versions["prompt"] = PROMPT_VERSION
             notes.details["wording"] = "free"
+            notes.call = Call(route.version)
+            pace = _Pace()
             before = record.usage
             # An estimate until the model says itself: what breaks it off must not make it free.
             read = Usage(prompt_tokens=estimated_tokens(self._prompt))
@@ -120,6 +143,8 @@ class _Attempt:
                         await spending.used(before + notes.usage)
                         if piece.replica:
                             notes.details["replica"] = piece.replica
+                        if piece.tokens:
+                            notes.call = pace.after(piece)
                         self._likelihoods += piece.log_probabilities
                         buffer += piece.text
                         whole, buffer = take_sentences(buffer)
@@ -136,6 +161,8 @@ class _Attempt:
             except (Unavailable, ModelOverloaded) as error:
                 notes.error_reason = error.reason
                 self.drifted = True
+            else:
+                notes.call = replace(notes.call, grounded=bool(self.said) and not self.drifted)
             notes.details["sentences"] = str(self.said)
             notes.details["drifted"] = str(self.drifted).lower()
             if self._likelihoods:

@@ -8,7 +8,16 @@ from typing import Self
 
 from services.common.context import IdempotencyKey
 from services.common.errors import RequestIdReused
-from services.orchestrator.domain import Message, Outcome, Proposal, ProposalState, Turn, TurnState, UsageReport
+from services.orchestrator.domain import (
+    CallFigures,
+    Message,
+    Outcome,
+    Proposal,
+    ProposalState,
+    Turn,
+    TurnState,
+    UsageReport,
+)
 from services.orchestrator.errors import TurnInProgress, TurnNotFound
 from services.orchestrator.ports import Ending
 
@@ -22,17 +31,24 @@ class Tables:
     proposals: dict[str, Proposal] = field(default_factory=dict)
     requests: dict[tuple[str, str, str], tuple[bytes, str]] = field(default_factory=dict)
     reports: dict[tuple[str, str], tuple[UsageReport, datetime]] = field(default_factory=dict)
+    figures: dict[str, tuple[CallFigures, ...]] = field(default_factory=dict)
 
     def copy(self) -> "Tables":
         """A copy to work on."""
         return Tables(
-            dict(self.turns), dict(self.workers), dict(self.proposals), dict(self.requests), dict(self.reports)
+            dict(self.turns),
+            dict(self.workers),
+            dict(self.proposals),
+            dict(self.requests),
+            dict(self.reports),
+            dict(self.figures),
         )
 
     def become(self, other: "Tables") -> None:
         """Take over what a copy became."""
         self.turns, self.workers = other.turns, other.workers
         self.proposals, self.requests, self.reports = other.proposals, other.requests, other.reports
+        self.figures = other.figures
 
 
 class MemoryTurns:
@@ -163,6 +179,7 @@ class MemoryWork:
         self.proposals = MemoryProposals(self._copy, organization_id)
         self.requests = MemoryRequests(self._copy, organization_id)
         self.reports = MemoryReports(self._copy, organization_id)
+        self.figures = MemoryFigures(self._copy)
 
     async def __aenter__(self) -> Self:
         return self
@@ -174,6 +191,16 @@ class MemoryWork:
 
     async def commit(self) -> None:
         self._tables.become(self._copy.copy())
+
+
+class MemoryFigures:
+    """Figures of turns, where the outbox would be."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    async def add(self, turn_id: str, calls: Sequence[CallFigures]) -> None:
+        self._tables.figures[turn_id] = tuple(calls)
 
 
 class MemoryReports:

@@ -291,6 +291,8 @@ class InferenceDouble(
         self.capabilities = [router_service_pb2.CAPABILITY_CHAT]
         self.writes: list[str] = []
         self.routed: list[router_service_pb2.RouteRequest] = []
+        # By model, its version.
+        self.versions: dict[str, str] = {}
         # At which requests wait before they are routed.
         self.place = 0
         # What the router's answers to requests for words say besides.
@@ -322,7 +324,10 @@ class InferenceDouble(
         profile = router_service_pb2.ModelProfile(name=name, capabilities=abilities, context_length=2048)
         second = request.hedge_of or request.avoid_replicas
         answer = router_service_pb2.RouteResponse(
-            model=profile, replica=SECOND_REPLICA if second else REPLICA, reason="only one"
+            model=profile,
+            replica=SECOND_REPLICA if second else REPLICA,
+            reason="only one",
+            version=self.versions.get(name, ""),
         )
         if router_service_pb2.CAPABILITY_FREE_WORDING in request.capabilities and not request.escalate_from:
             answer.MergeFrom(self.routing)
