@@ -96,6 +96,12 @@ REFUSALS = (
     # The gateway says itself what is wrong with a key.
     Refusal("response.code_details.contains('ext_authz_denied')", 0, "", ""),
     Refusal(
+        "response.code_details == 'lua_response'",
+        code_pb2.INVALID_ARGUMENT,
+        "INVALID_FIELD",
+        "A call has one message; this one's is missing, cut off or followed by something.",
+    ),
+    Refusal(
         "response.code_details.contains('policy[compressed]')",
         code_pb2.INVALID_ARGUMENT,
         "INVALID_FIELD",

@@ -66,6 +66,7 @@ def render(node: str, topology: Topology, methods: tuple[Method, ...]) -> str:
         openai_prefix=OPENAI_PREFIX,
         openai_refusals=openai_refusals(REFUSALS) if node == "edge" else (),
         compressed_policies=compressed_policies(),
+        one_whole_message=(TEMPLATES / "whole_message.lua").read_text(),
         paced={upstream.name: _any_of(upstream, outside) for upstream in topology.upstreams},
         rest_prefix=REST_PREFIX,
         transcoder=transcoder(
@@ -103,15 +104,15 @@ def write(topology: Topology, methods: tuple[Method, ...]) -> dict[str, Path]:
     (topology.envoy / CONTRACTS).write_bytes(descriptor_set(services()))
     files = {}
     for node in NODES:
-        for name, secret in _secrets(topology.pki / node).items():
+        for name, secret in secrets(topology.pki / node).items():
             (topology.envoy / f"{node}-{name}.yaml").write_text(json.dumps(secret, indent=2))
         files[node] = topology.envoy / f"{node}.yaml"
         files[node].write_text(render(node, topology, methods))
     return files
 
 
-def _secrets(folder: Path) -> dict[str, object]:
-    """The certificate and the CA as Envoy secrets; both are read again when the folder's link moves."""
+def secrets(folder: Path) -> dict[str, object]:
+    """The certificate and the CA of a folder as Envoy secrets; both are read again when the folder's link moves."""
     watched = {"path": str(folder)}
     certificate = {
         "certificate_chain": {"filename": str(folder / "tls.crt")},

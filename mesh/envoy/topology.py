@@ -51,6 +51,8 @@ class Topology:
     llm_models: Mapping[str, str] = field(default_factory=dict)
     max_downstream_connections: int = 12_000
     max_streams_per_connection: int = 128
+    # So long a request may take to come as a whole.
+    request_seconds: int = 30
     max_request_bytes: int = 4 * 1024 * 1024
     # A REST answer is put together whole; as gRPC it is at most 4 MiB.
     max_response_bytes: int = 16 * 1024 * 1024

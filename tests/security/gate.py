@@ -72,6 +72,7 @@ async def gate(stack: TestStack, street: Street) -> AsyncIterator[Gate]:
         envoy=folder / "envoy",
         allowed_origins=(WORKSHOP,),
         limits=(),
+        request_seconds=3,
     )
     async with AsyncExitStack() as open_now:
         open_now.callback(remove_folder, folder)
