@@ -34,6 +34,8 @@ class StackSettings(BaseSettings):
     database_url: str = Field(default="", repr=False)
     redis_url: str = Field(default="", repr=False)
     inference_config: Path = PROJECT_ROOT / "serve_apps" / "configs" / "laptop.yaml"
+    # Limits of the gates that deployments must pass, as JSON; docs/models.md has them.
+    gates: str = ""
     certificate_hours: float = Field(default=24.0, gt=0)
     log_level: str = "INFO"
 

@@ -264,6 +264,7 @@ def _service_process(settings: StackSettings, name: str) -> ProcessSpec:
             "DESKMESH_LISTEN_ADDRESS": address,
             "DESKMESH_OPS_SOCKET": str(ops),
             **({"DESKMESH_OAUTH_SOCKET": str(oauth[0])} if oauth else {}),
+            **({"DESKMESH_GATES": settings.gates} if settings.gates and name == "models" else {}),
         },
         ready=HttpProbe(ops, "/readyz"),
         depends_on=("migrations", "traces", *(("inference-envoy",) if name == UNHURRIED else ())),

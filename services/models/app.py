@@ -11,9 +11,9 @@ from services.models import tables
 from services.models.adapters.applications import RemoteApplications
 from services.models.adapters.cache import ValkeyCache
 from services.models.adapters.routers import RemoteRouters
+from services.models.adapters.turns import ValkeyTurns
 from services.models.adapters.units import SqlModelsWork
 from services.models.conductor import Conductor
-from services.models.gates import Limits
 from services.models.keeper import Keeper
 from services.models.rollouts import Patience
 from services.models.servicer import DeploymentServicer, ModelServicer
@@ -47,6 +47,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[ModelsSettings]) -> lis
         Conductor(
             work,
             applications,
+            ValkeyTurns(platform.redis),
             clock,
             environment=settings.environment,
             seconds=settings.step_seconds,
@@ -55,8 +56,9 @@ async def wire(stack: AsyncExitStack, platform: Platform[ModelsSettings]) -> lis
                 start_seconds=settings.start_seconds,
                 step_seconds=settings.share_seconds,
                 last_seconds=settings.last_share_seconds,
+                hold_seconds=settings.gates.hold_seconds,
             ),
-            limits=Limits(),
+            limits=settings.gates,
         )
     )
     deployments = Deployments(work, applications, clock, settings.environment, conductor.wake)

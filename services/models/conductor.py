@@ -14,9 +14,11 @@ from services.common import background
 from services.common.clock import Clock
 from services.common.errors import RemoteError, Unavailable
 from services.common.ids import new_id
-from services.models.gates import Answer, Gate, Limits, Measured, judge, judge_live
+from services.models.gates import Answer, Gate, Measured, judge
 from services.models.golden import QUESTIONS
-from services.models.ports import Applications, Running, RunningVersion, UnitOfWorkFactory
+from services.models.limits import Limits
+from services.models.live import judge_ratings, judge_replicas, judge_turns
+from services.models.ports import Applications, Running, RunningVersion, Turns, UnitOfWorkFactory
 from services.models.rollouts import Patience, Rollout, Sight, State, advance, roll_back
 
 logger = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Conductor:
         self,
         unit_of_work: UnitOfWorkFactory,
         applications: Applications,
+        turns: Turns,
         clock: Clock,
         *,
         environment: str,
@@ -43,6 +46,7 @@ class Conductor:
     ) -> None:
         self._unit_of_work = unit_of_work
         self._applications = applications
+        self._turns = turns
         self._clock = clock
         self._environment = environment
         self._seconds = seconds
@@ -135,7 +139,7 @@ class Conductor:
         if ready and not failure and rollout.state is State.SHADOW:
             gates = await self._measure(found, running)
         elif ready and rollout.state is State.CANARY:
-            gates = judge_live(sum(one.answered for one in found), sum(one.broken for one in found), self._limits)
+            gates = await self._judge_live(rollout, found, running)
         return Sight(ready, self._absent_seconds(rollout, ready), failure, gates)
 
     def _absent_seconds(self, rollout: Rollout, ready: bool) -> float:
@@ -145,6 +149,18 @@ class Conductor:
             self._ready = (rollout.id, now)
         return (now - self._ready[1]).total_seconds()
 
+    async def _judge_live(
+        self, rollout: Rollout, found: Sequence[RunningVersion], running: Running
+    ) -> tuple[Gate, ...]:
+        """What it did since it got its first share."""
+        gates = [*judge_replicas(sum(one.answered for one in found), sum(one.broken for one in found), self._limits)]
+        seen = await self._turns.since(rollout.tried_at or rollout.updated_at)
+        for one in found:
+            new, old = seen.of(one.model, one.version), seen.of(one.model, running.versions[one.model])
+            judged = (*judge_turns(new, old, self._limits), *judge_ratings(new, old, self._limits))
+            gates += _named(judged, one.model, several=len(found) > 1)
+        return tuple(gates)
+
     async def _measure(self, found: Sequence[RunningVersion], running: Running) -> tuple[Gate, ...]:
         """The new versions and those that serve, side by side."""
         gates: list[Gate] = []
@@ -153,8 +169,7 @@ class Conductor:
             answers = await self._ask(new, old)
             stable = Measured(answers["old"], old.price) if old is not None else None
             judged = judge(Measured(answers["new"], new.price), stable, self._limits)
-            several = len(found) > 1
-            gates += [replace(gate, name=f"{gate.name} of {new.model}") if several else gate for gate in judged]
+            gates += _named(judged, new.model, several=len(found) > 1)
         return tuple(gates)
 
     async def _ask(self, new: RunningVersion, old: RunningVersion | None) -> Mapping[str, list[Answer]]:
@@ -188,3 +203,8 @@ class Conductor:
                 logger.exception("deployments cannot be moved")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._idle_seconds if self._is_idle else self._seconds)
+
+
+def _named(gates: Sequence[Gate], model: str, *, several: bool) -> list[Gate]:
+    """The gates of one of several models, by its name."""
+    return [replace(gate, name=f"{gate.name} of {model}") if several else gate for gate in gates]

@@ -1,4 +1,4 @@
-"""What a new version is judged by. Pure: measurements in, gates out.
+"""What a new version is judged by before it serves anybody. Pure: measurements in, gates out.
 
 Limits come from what serves now, measured at the same time and on the same machine; where nothing serves to compare
 with, a measurement passes and says so.
@@ -8,16 +8,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
+from services.models.limits import Limits
+
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A measurement, its limit, and whether it is within."""
+    """A measurement, its limit, and whether it is within. One that is `undecided` waits for more to be seen."""
 
     name: str
     passed: bool
     value: float
     limit: float
     explanation: str
+    undecided: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,21 +49,6 @@ class Measured:
     price: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How much worse than what serves a new version may be."""
-
-    # Of live requests; of golden questions, none.
-    live_error_share: float = 0.02
-    first_token_factor: float = 3.0
-    first_token_slack_seconds: float = 1.0
-    pace_factor: float = 0.5
-    grounded_slack: float = 0.2
-    # Another family's template costs SmolLM2 half as much again.
-    likelihood_factor: float = 1.3
-    cost_factor: float = 2.0
-
-
 def judge(candidate: Measured, stable: Measured | None, limits: Limits) -> tuple[Gate, ...]:
     """The gates before anybody is served."""
     errors = [one.error for one in candidate.answers if one.error]
@@ -78,13 +66,6 @@ def judge(candidate: Measured, stable: Measured | None, limits: Limits) -> tuple
     gates.append(_template(good, old, limits))
     gates.append(_cost(candidate, stable, limits))
     return tuple(gates)
-
-
-def judge_live(answered: int, broken: int, limits: Limits) -> tuple[Gate, ...]:
-    """The gate while a share of the conversations is served; counts since the replicas began."""
-    share = broken / max(answered + broken, 1)
-    said = f"{broken} of {answered + broken} requests failed"
-    return (Gate("live errors", share <= limits.live_error_share, share, limits.live_error_share, said),)
 
 
 def _first_token(new: Sequence[Answer], old: Sequence[Answer], limits: Limits) -> Gate:

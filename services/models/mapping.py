@@ -171,6 +171,7 @@ def deployment(one: Rollout, *, current: bool, whole: bool) -> deployment_pb2.De
                 value=gate.value,
                 limit=gate.limit,
                 explanation=gate.explanation,
+                undecided=gate.undecided,
             )
             for gate in one.gates
         ],

@@ -10,6 +10,7 @@ from services.common.context import IdempotencyKey
 from services.models.domain import Event, Model, Sighting
 from services.models.gates import Answer
 from services.models.golden import Golden
+from services.models.live import Seen
 from services.models.rollouts import Rollout
 
 
@@ -170,3 +171,10 @@ class Applications(Protocol):
 
     async def ask(self, model: str, replica: str, golden: Golden) -> Answer:
         """Ask one replica a golden question; a failure is part of the answer."""
+
+
+class Turns(Protocol):
+    """What customers' turns show of models."""
+
+    async def since(self, moment: datetime) -> Seen:
+        """What is known of the turns that ended since. It may be away: then what was known before."""

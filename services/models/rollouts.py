@@ -35,7 +35,8 @@ class Rollout:
     """A target's file on its way.
 
     `steps` are shares in percent; `step` counts those reached, and the one after the last is everybody. A `direct` one
-    goes back to what has served before, and skips measuring. `version` counts changes.
+    goes back to what has served before, and skips measuring. `tried_at` is when it got its first share; `version`
+    counts changes.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Rollout:
     notes: tuple[str, ...] = ()
     gates: tuple[Gate, ...] = ()
     failure: str = ""
+    tried_at: datetime | None = None
     version: int = 1
 
     @property
@@ -95,6 +97,8 @@ class Patience:
     last_seconds: float = 35.0
     # A candidate without a replica for so long is lost.
     absence_seconds: float = 5.0
+    # A share is kept so much longer at most where too little was seen to judge by.
+    hold_seconds: float = 3600.0
 
 
 def advance(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
@@ -120,7 +124,7 @@ def _starting(rollout: Rollout, sight: Sight, now: datetime, patience: Patience)
 
 def _shadow(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
     if sight.gates:
-        return replace(_moved(rollout, State.CANARY, now), gates=_kept(rollout, sight))
+        return replace(_moved(rollout, State.CANARY, now), gates=_kept(rollout, sight), tried_at=now)
     if _seconds(rollout, now) > patience.shadow_seconds:
         return roll_back(rollout, f"it was not measured within {patience.shadow_seconds:.0f} s", now)
     return rollout
@@ -132,12 +136,23 @@ def _canary(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -
         lost = sight.absent_seconds > patience.absence_seconds
         return roll_back(rollout, "it lost its replicas", now) if lost else rollout
     last = rollout.step == len(rollout.steps)
-    if passed < (patience.last_seconds if last else patience.step_seconds) or not sight.gates:
+    kept = patience.last_seconds if last else patience.step_seconds
+    if passed < kept or not sight.gates:
         return rollout
     judged = replace(rollout, gates=_kept(rollout, sight))
+    undecided = [gate for gate in sight.gates if gate.undecided]
+    if undecided and passed > kept + patience.hold_seconds:
+        return roll_back(judged, f"{undecided[0].name}: {undecided[0].explanation}, for {passed:.0f} s", now)
+    if undecided:
+        # On record once, so that whoever looks finds what it waits for.
+        return rollout if {gate.name for gate in undecided} <= _undecided(rollout) else judged
     if last:
         return _moved(judged, State.PROMOTED, now)
     return replace(judged, step=rollout.step + 1, updated_at=now)
+
+
+def _undecided(rollout: Rollout) -> set[str]:
+    return {gate.name for gate in rollout.gates if gate.undecided}
 
 
 def _seconds(rollout: Rollout, now: datetime) -> float:

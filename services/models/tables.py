@@ -75,6 +75,7 @@ rollouts = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("promoted_at", DateTime(timezone=True)),
+    Column("tried_at", DateTime(timezone=True)),
     Index(
         "uq_rollouts_under_way",
         "environment",

@@ -83,14 +83,20 @@ def _row(rollout: Rollout) -> dict[str, Any]:
         "direct": rollout.direct,
         "versions": dict(rollout.versions),
         "notes": list(rollout.notes),
-        "gates": [asdict(gate) for gate in rollout.gates],
+        "gates": [_document(gate) for gate in rollout.gates],
         "failure": rollout.failure,
         "version": rollout.version,
         "created_at": rollout.created_at,
         "updated_at": rollout.updated_at,
+        "tried_at": rollout.tried_at,
         # A promoted one moves no more.
         "promoted_at": rollout.updated_at if rollout.state is State.PROMOTED else None,
     }
+
+
+def _document(gate: Gate) -> dict[str, Any]:
+    """What a gate is, without what it usually is not: an earlier version of this service knows nothing of that."""
+    return {name: value for name, value in asdict(gate).items() if name != "undecided" or value}
 
 
 def _rollout(row: Row[Any]) -> Rollout:
@@ -113,5 +119,6 @@ def _rollout(row: Row[Any]) -> Rollout:
         notes=tuple(row.notes),
         gates=tuple(Gate(**gate) for gate in row.gates),
         failure=row.failure,
+        tried_at=row.tried_at,
         version=row.version,
     )

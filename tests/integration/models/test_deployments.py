@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
+import redis.asyncio
 
 from deskmesh.inference.v1 import router_service_pb2, router_service_pb2_grpc
 from deskmesh.models.v1 import deployment_pb2, deployment_service_pb2_grpc
 from deskmesh.models.v1 import deployment_service_pb2 as pb
+from deskmesh.orchestrator.v1 import figures_pb2
+from deskmesh.sessions.v1 import message_pb2
 from serve_apps.assistant import yaml_file
 from serve_apps.assistant.board import Board, Report
 from serve_apps.assistant.config import ModelConfig, TargetConfig
@@ -32,6 +35,7 @@ from services.common.ids import new_id
 from services.common.server import Platform, ServicerRegistration, serving
 from services.common.settings import ServiceSettings
 from services.models.app import wire
+from services.models.limits import Limits, TooFew
 from services.models.settings import ModelsSettings
 from tests.integration.serve_apps.conftest import MemoryStore
 from tests.support.server import Headers, RunningService, TestStack, refused
@@ -149,8 +153,14 @@ class House:
             await asyncio.sleep(0.02)
 
     async def replica_for(self, conversation: str) -> str:
+        return (await self._route(conversation)).replica
+
+    async def version_for(self, conversation: str) -> str:
+        return (await self._route(conversation)).version
+
+    async def _route(self, conversation: str) -> router_service_pb2.RouteResponse:
         stub = router_service_pb2_grpc.RouterServiceStub(self.router.channel("orchestrator"))
-        return (await stub.Route(router_service_pb2.RouteRequest(affinity_key=conversation))).replica
+        return await stub.Route(router_service_pb2.RouteRequest(affinity_key=conversation))
 
     async def until_served(self, target: str) -> None:
         """Wait until the routers are told of what is on record."""
@@ -160,7 +170,7 @@ class House:
             await asyncio.sleep(0.02)
 
     @asynccontextmanager
-    async def restarted(self, **changes: float) -> AsyncIterator[None]:
+    async def restarted(self, **changes: object) -> AsyncIterator[None]:
         """The models service ended and started anew, with some other settings until the block ends."""
         await self.service.stop()
         settings = self.service.settings.model_copy(update=changes)
@@ -170,6 +180,25 @@ class House:
             await self.service.close()
             self.service = RunningService("models", f"127.0.0.1:{models.port}", settings, stack, models.stop)
             yield
+
+    async def publish(self, topic: str, *payloads: bytes) -> None:
+        """What another service tells."""
+        async with redis.asyncio.Redis.from_url(self.service.settings.redis_url) as store:
+            for payload in payloads:
+                await store.xadd(f"deskmesh:{topic}", {"payload": payload})
+
+    async def converse(self, version: str, turns: range, seconds: float = 0.1) -> None:
+        """Turns of customers whose sentences this version ranked, and how long it took."""
+        told = [figures_pb2.TurnFigures(turn_id=f"{version}-{number}") for number in turns]
+        for one in told:
+            call = one.calls.add(step="score", model=MODEL, version=version, grounded=True)
+            call.first_token.FromMilliseconds(round(seconds * 1000))
+        await self.publish("orchestrator:turn.measured", *(one.SerializeToString() for one in told))
+
+    async def rate(self, version: str, turns: range, rating: message_pb2.Rating) -> None:
+        """What customers think of the answers of these turns."""
+        told = (message_pb2.Message(turn_id=f"{version}-{number}", rating=rating) for number in turns)
+        await self.publish("sessions:message.rated", *(one.SerializeToString() for one in told))
 
     def serving_text(self) -> str:
         targets = self.control.targets()
@@ -252,8 +281,14 @@ async def test_a_good_target_goes_all_the_way_and_one_command_goes_back(house: H
         "cost",
         "template",
         "live errors",
+        "turns",
+        "feedback",
     }
+    assert all(gate.passed and not gate.undecided for gate in ended.gates)
+    (few,) = [gate.explanation for gate in ended.gates if gate.name == "turns"]
+    assert few.startswith("not enough turns to compare, 0 of it and 0 of what serves, 10 of each are needed")
     await house.until_served(new)
+    assert await house.version_for("c") == version_of(models_of(new)[0])
     assert await house.replica_for("c") == f"replica-of-words-{version_of(models_of(new)[0])}"
 
     request = pb.RollBackRequest(request_id=new_id("req"), reason="a whim")
@@ -311,6 +346,59 @@ async def test_a_restart_in_the_middle_goes_on_where_it_stopped(house: House) ->
             ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
             assert (ended.state, ended.failure) == (PROMOTED, "")
             await house.until_served(new)
+
+
+async def test_turns_of_customers_take_it_back_also_after_a_restart(house: House) -> None:
+    old = house.serving_text()
+    before, after = (version_of(models_of(one)[0]) for one in (old, text(21)))
+    # Before its first share, so of no account.
+    await house.converse(after, range(100, 150), seconds=9.0)
+    async with house.restarted(share_seconds=60.0):
+        begun = await house.deploy(text(21), steps=[50])
+        await house.until(begun.id, lambda one: one.state == CANARY)
+        await house.converse(before, range(12))
+        await house.converse(after, range(9), seconds=2.5)
+        await house.publish("orchestrator:turn.measured", b"not a turn")
+        async with house.restarted(share_seconds=60.0):
+            await house.converse(after, range(9, 10), seconds=2.5)
+            ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
+    assert ended.state == ROLLED_BACK
+    assert ended.failure == "ranking of turns: 2.50 s, at most 1.30 s; now 0.10 s"
+    assert {gate.name: gate.passed for gate in ended.gates}["ranking of turns"] is False
+    assert house.serving_text() == old
+
+
+async def test_ratings_of_customers_take_it_back(house: House) -> None:
+    before, after = (version_of(models_of(one)[0]) for one in (house.serving_text(), text(22)))
+    async with house.restarted(share_seconds=60.0):
+        begun = await house.deploy(text(22), steps=[50])
+        await house.until(begun.id, lambda one: one.state == CANARY)
+        for version in (before, after):
+            await house.converse(version, range(14))
+        await house.rate(before, range(10), message_pb2.RATING_UP)
+        # Rated anew, and taken back: only the last word counts.
+        await house.rate(after, range(9), message_pb2.RATING_UP)
+        await house.rate(after, range(9), message_pb2.RATING_DOWN)
+        await house.rate(after, range(13, 14), message_pb2.RATING_UP)
+        await house.rate(after, range(13, 14), message_pb2.RATING_UNSPECIFIED)
+        await house.rate("somebody else's", range(99), message_pb2.RATING_UP)
+        assert (await house.get(begun.id)).state == CANARY
+        await house.rate(after, range(9, 10), message_pb2.RATING_DOWN)
+        ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
+    assert (ended.state, ended.failure) == (ROLLED_BACK, "feedback: 10 of 10 did not help, at most 56%; now 0 of 10")
+
+
+async def test_where_the_rule_is_to_wait_a_share_is_kept_until_there_are_turns(house: House) -> None:
+    before, after = (version_of(models_of(one)[0]) for one in (house.serving_text(), text(23)))
+    async with house.restarted(gates=Limits(few_turns=TooFew.HOLD, least_turns=3)):
+        begun = await house.deploy(text(23), steps=[50])
+        held = await house.until(begun.id, lambda one: any(gate.undecided for gate in one.gates))
+        assert (held.state, held.percent) == (CANARY, 50)
+        for version in (before, after):
+            await house.converse(version, range(3))
+        ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
+    assert (ended.state, ended.failure) == (PROMOTED, "")
+    assert not any(gate.undecided for gate in ended.gates)
 
 
 async def test_a_model_that_falls_asleep_while_it_is_tried_is_promoted_asleep(house: House) -> None:

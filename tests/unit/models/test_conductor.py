@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.models.conductor import Conductor
-from services.models.gates import Answer, Limits
+from services.models.gates import Answer
 from services.models.golden import QUESTIONS, Golden
+from services.models.limits import Limits
+from services.models.live import Call, Seen
 from services.models.ports import Check, Running, RunningVersion
 from services.models.rollouts import Patience, Rollout, State
 
@@ -104,10 +106,30 @@ class Site:
         return Answer("", 0.1, 10.0, grounded=self.grounded or replica == "a", likelihood=-1.0)
 
 
+@dataclass
+class Traffic:
+    """Customers' turns, by the versions that took part in them."""
+
+    calls: list[Call] = field(default_factory=list)
+    ratings: dict[str, bool] = field(default_factory=dict)
+    since_when: datetime | None = None
+
+    def add(self, version: str, count: int, **fields: Any) -> None:
+        for _ in range(count):
+            turn = f"turn-{len(self.calls)}"
+            values = {"first_token_seconds": 0.5, "tokens_per_second": 20.0, "grounded": True} | fields
+            self.calls.append(Call(turn, "word", "m", version, **values))
+
+    async def since(self, moment: datetime) -> Seen:
+        self.since_when = moment
+        return Seen(self.calls, self.ratings)
+
+
 class House:
     """A rollout that has begun, and conductors one after the other."""
 
-    def __init__(self) -> None:
+    def __init__(self, **limits: Any) -> None:
+        self.limits, self.traffic = Limits(**limits), Traffic()
         self.records, self.site, self.now = Records(), Site(), BEGAN
         old = Rollout("dep_0", "dev", "base", "old.yaml", "old", "usr", "", BEGAN, BEGAN, state=State.PROMOTED)
         new = Rollout("dep_1", "dev", "base", "new.yaml", "new", "usr", "", BEGAN, BEGAN, versions={"m": "new"})
@@ -138,12 +160,13 @@ class House:
         return Conductor(
             work,
             self.site,
+            self.traffic,
             lambda: self.now,
             environment="dev",
             seconds=0,
             idle_seconds=1,
             patience=PATIENCE,
-            limits=Limits(),
+            limits=self.limits,
         )
 
 
@@ -224,3 +247,49 @@ async def test_what_may_be_the_machines_fault_is_asked_again_and_nothing_else(
     assert house.site.asked == asked
     assert house.rollout.state is (State.CANARY if passes else State.ROLLED_BACK)
     assert passes or house.rollout.failure.startswith("errors: 1 of ")
+
+
+async def test_without_customers_it_goes_on_as_fast_and_says_that_nothing_was_compared() -> None:
+    house = House()
+    await house.until_tried()
+    began = house.now
+    while house.rollout.is_under_way:
+        await house.look()
+    assert (house.now - began).total_seconds() == 3 * PATIENCE.step_seconds
+    said = {gate.name: gate.explanation for gate in house.rollout.gates}
+    assert said["turns"].startswith("not enough turns to compare, 0 of it and 0 of what serves, 10 of each are needed")
+    assert said["feedback"].startswith("not enough ratings to compare")
+    assert house.traffic.since_when == began
+
+
+async def test_turns_that_are_worse_take_it_back() -> None:
+    house = House()
+    await house.until_tried()
+    house.traffic.add("old", 10)
+    house.traffic.add("new", 10, first_token_seconds=9.0)
+    await house.look()
+    assert house.rollout.state is State.ROLLED_BACK
+    assert house.rollout.failure == "first token of turns: 9.00 s, at most 2.50 s; now 0.50 s"
+
+
+async def test_customers_who_like_it_less_take_it_back() -> None:
+    house = House()
+    await house.until_tried()
+    house.traffic.add("old", 12)
+    house.traffic.add("new", 12)
+    house.traffic.ratings = {f"turn-{number}": number < 12 for number in range(24)}
+    await house.look()
+    assert house.rollout.failure.startswith("feedback: 12 of 12 did not help, at most ")
+
+
+async def test_where_the_rule_is_to_wait_it_waits_for_turns() -> None:
+    house = House(few_turns="hold", least_turns=5)
+    await house.until_tried()
+    for _ in range(20):
+        await house.look()
+    assert (house.rollout.state, house.rollout.percent) == (State.CANARY, 10)
+    assert [gate.name for gate in house.rollout.gates if gate.undecided] == ["turns"]
+    house.traffic.add("old", 5)
+    house.traffic.add("new", 5)
+    await house.look()
+    assert house.rollout.percent == 50

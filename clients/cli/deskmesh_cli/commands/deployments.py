@@ -5,7 +5,7 @@ import difflib
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -148,12 +148,13 @@ def watch(
 
     async def deployments() -> None:
         async with operating(SERVICE, person) as operator:
-            told: dict[str, tuple[int, int]] = {}
+            told: dict[str, deployment_pb2.Deployment] = {}
             while True:
+                # Of what was there before, the moves alone.
+                began = bool(told)
                 for one in reversed((await _newest(await operator.renewed())).deployments):
-                    if told.get(one.id) != (one.state, one.percent):
-                        told[one.id] = (one.state, one.percent)
-                        _show_move(one)
+                    _show_news(one, told.get(one.id), judged=began)
+                    told[one.id] = one
                 await asyncio.sleep(WATCH_SECONDS)
 
     async def work() -> int:
@@ -204,7 +205,8 @@ def _ask(
 async def _until_it_ends(
     operator: Operator, begun: deployment_pb2.Deployment, *, tell: bool
 ) -> deployment_pb2.Deployment:
-    told, seen = None, time.monotonic()
+    told: deployment_pb2.Deployment | None = None
+    seen = time.monotonic()
     while True:
         try:
             one = await _get(await operator.renewed(), begun.id)
@@ -215,9 +217,9 @@ async def _until_it_ends(
             await asyncio.sleep(WATCH_SECONDS)
             continue
         seen = time.monotonic()
-        if tell and told != (one.state, one.percent):
-            told = (one.state, one.percent)
-            _show_move(one)
+        if tell:
+            _show_news(one, told, judged=True)
+            told = one
         if one.state not in UNDER_WAY:
             return one
         await asyncio.sleep(WATCH_SECONDS)
@@ -269,10 +271,24 @@ def _show_move(one: deployment_pb2.Deployment) -> None:
     out.print(f"{when(one.updated_at)}  {one.id} {_state(one)}{share}{why}", markup=False)
 
 
+def _show_news(one: deployment_pb2.Deployment, told: deployment_pb2.Deployment | None, *, judged: bool) -> None:
+    """A move, and what was `judged` since it was last told of."""
+    if told is None or (told.state, told.percent) != (one.state, one.percent):
+        _show_move(one)
+    known = {gate.name: gate.explanation for gate in told.gates} if told is not None else {}
+    if judged:
+        _show_gates([gate for gate in one.gates if known.get(gate.name) != gate.explanation])
+
+
+def _show_gates(gates: Iterable[deployment_pb2.Gate]) -> None:
+    for gate in gates:
+        verdict = "waits " if gate.undecided else "passed" if gate.passed else "FAILED"
+        out.print(f"    {verdict}  {gate.name}: {gate.explanation}", markup=False)
+
+
 def _show_whole(one: deployment_pb2.Deployment) -> None:
     _show_move(one)
     out.print(f"    {one.file}, by {one.actor}" + (f": {one.reason}" if one.reason else ""), markup=False)
     for note in one.notes:
         out.print(f"    {note}", markup=False)
-    for gate in one.gates:
-        out.print(f"    {'passed' if gate.passed else 'FAILED'}  {gate.name}: {gate.explanation}", markup=False)
+    _show_gates(one.gates)
