@@ -32,8 +32,8 @@ def edge_policies(methods: Iterable[Method]) -> Policies:
     for method in methods:
         (open_to_all if method.anonymous else signed_in).setdefault(method.package, []).append(method.path)
     return {
-        **{f"{package}, signed in": _policy(paths, SIGNED_IN) for package, paths in signed_in.items()},
-        **{f"{package}, anybody": _policy(paths, ANYBODY) for package, paths in open_to_all.items()},
+        **{f"{package}, signed in": policy(paths, SIGNED_IN) for package, paths in signed_in.items()},
+        **{f"{package}, anybody": policy(paths, ANYBODY) for package, paths in open_to_all.items()},
         "the OpenAI-compatible API, signed in": {"permissions": [_under(OPENAI_PREFIX)], "principals": list(SIGNED_IN)},
         "the web app": {"permissions": [_nothing_of_those()], "principals": list(ANYBODY)},
     }
@@ -60,12 +60,13 @@ def sidecar_policies(methods: Iterable[Method], topology: Topology) -> Policies:
         for caller in method.callers:
             paths.setdefault(caller, []).append(method.path)
     return {
-        caller: _policy(paths[caller], ({"authenticated": {"principal_name": {"exact": topology.spiffe_id(caller)}}},))
+        caller: policy(paths[caller], ({"authenticated": {"principal_name": {"exact": topology.spiffe_id(caller)}}},))
         for caller in sorted(paths)
     }
 
 
-def _policy(paths: Iterable[str], principals: tuple[object, ...]) -> object:
+def policy(paths: Iterable[str], principals: tuple[object, ...]) -> object:
+    """Who may send these paths."""
     permissions = [{"url_path": {"path": {"exact": path}}} for path in sorted(paths)]
     return {"permissions": permissions, "principals": list(principals)}
 

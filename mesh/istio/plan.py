@@ -10,6 +10,7 @@ from mesh.policy.table import Rule
 EDGE = "edge"
 WEB = "web"
 AUTH = "auth"
+INFERENCE = "inference"
 # Turns API keys into tokens for the edge, and serves the OpenAI-compatible API.
 GATEWAY = "gateway"
 

@@ -9,6 +9,7 @@ from mesh.istio.plan import (
     GATEWAY,
     GATEWAY_PORT,
     HOST,
+    INFERENCE,
     KEYS_PORT,
     NAMESPACE,
     OAUTH_PORT,
@@ -132,8 +133,11 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
 def _ingress(workload: str) -> list[Document]:
     """Where a proxy hands on what it has let in, where that is not simply the pod's address.
 
-    HTTP without TLS stands on the pod's loopback, where nobody but its proxy reaches it.
+    What has no TLS of its own stands on the pod's loopback, where nobody but its proxy reaches it.
     """
+    if workload == INFERENCE:
+        # The Envoy before the replicas; see mesh/kuberay/door.py.
+        return [_listener("grpc-web", RPC_PORT, "GRPC-WEB", LOOPBACK)]
     if workload not in LOOPBACK_PORTS:
         return []
     rpc: list[Document] = [_listener("grpc-web", RPC_PORT, "GRPC-WEB", ANY_ADDRESS)] if workload == AUTH else []

@@ -2,15 +2,15 @@
 
 from mesh.istio.network import API, DNS, PRIVATE_RANGES
 from mesh.istio.plan import STORES, TELEMETRY, Document, document
-from mesh.kuberay.pods import APP
+from mesh.kuberay.pods import APP, OF_RAY
 
 # Where the Helm chart puts the operator, unless it is told otherwise.
 OPERATOR = {
     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kuberay-system"}},
     "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
 }
-OWN = {"podSelector": {"matchLabels": {"app": APP}}}
-HEAD = {"app": APP, "ray.io/node-type": "head"}
+OWN = {"podSelector": {"matchLabels": OF_RAY}}
+HEAD = {**OF_RAY, "ray.io/node-type": "head"}
 DASHBOARD_PORT, KUBERNETES_PORTS, HTTPS_PORT = 8265, (443, 6443), 443
 
 
@@ -20,7 +20,7 @@ def policies() -> list[Document]:
     private = [{"ipBlock": {"cidr": cidr}} for cidr in PRIVATE_RANGES]
     names = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
     among = {
-        "podSelector": {"matchLabels": {"app": APP}},
+        "podSelector": {"matchLabels": OF_RAY},
         "policyTypes": ["Ingress", "Egress"],
         "ingress": [{"from": [OWN]}],
         "egress": [
@@ -38,7 +38,7 @@ def policies() -> list[Document]:
         "egress": [{"to": private, "ports": [*(_tcp(port) for port in KUBERNETES_PORTS), _tcp(valkey.port)]}],
     }
     outside = {
-        "podSelector": {"matchLabels": {"app": APP, "deskmesh/outside": "true"}},
+        "podSelector": {"matchLabels": {**OF_RAY, "deskmesh/outside": "true"}},
         "policyTypes": ["Egress"],
         "egress": [
             {

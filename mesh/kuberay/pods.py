@@ -1,6 +1,6 @@
 """How a pod runs Ray: without rights, with its group's resources, and with time to finish what it writes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mesh.istio.plan import Document
 from mesh.kuberay.nodes import NodeGroup
@@ -11,7 +11,9 @@ from serve_apps.assistant.config import EndpointSource, TargetConfig
 IMAGE = "deskmesh-inference:0.1.0"
 APP = "inference-ray"
 ACCOUNT = "inference"
-LABELS = {"app": APP, "app.kubernetes.io/part-of": "deskmesh"}
+# Every pod of Ray has it, whatever else it is.
+OF_RAY = {"deskmesh/ray": "true"}
+LABELS = {"app": APP, "app.kubernetes.io/part-of": "deskmesh", **OF_RAY}
 # The pod outlives the replica's own drain, and Ray's farewell to it.
 GRACE_SECONDS = int(rollout(DRAIN_SECONDS)["graceful_shutdown_timeout_s"]) + 15
 USER = 10001
@@ -35,7 +37,7 @@ def head() -> Document:
     return {
         "rayStartParams": {"num-cpus": "0", "dashboard-host": "0.0.0.0"},  # noqa: S104 - KubeRay's operator asks it
         # The account is left to KubeRay, which gives it what the autoscaler may do and no more.
-        "template": _template("ray-head", HEAD_CORES, HEAD_GIBIBYTES, 0, keys=False, worker=False),
+        "template": template("ray-head", HEAD_CORES, HEAD_GIBIBYTES, 0, keys=False, worker=False),
     }
 
 
@@ -50,7 +52,7 @@ def worker(group: NodeGroup, config: TargetConfig) -> Document:
         "minReplicas": group.fewest,
         "maxReplicas": group.most,
         "rayStartParams": {},
-        "template": _template(
+        "template": template(
             "ray-worker",
             group.cores,
             group.gibibytes,
@@ -68,7 +70,7 @@ def resources(cores: int, gibibytes: int, gpus: int = 0) -> Document:
     return {"requests": dict(amount), "limits": amount}
 
 
-def _template(
+def template(
     name: str,
     cores: int,
     gibibytes: int,
@@ -78,6 +80,7 @@ def _template(
     worker: bool,
     labels: Document | None = None,
 ) -> Document:
+    """A pod of Ray without anything beside it."""
     volumes: list[Document] = [
         {"name": "run", "emptyDir": {}},
         {"name": "cache", "emptyDir": {"sizeLimit": f"{CACHE_GIBIBYTES}Gi"}},
@@ -119,7 +122,7 @@ def _template(
     if gpus:
         specification["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
     elif worker:
-        specification["topologySpreadConstraints"] = [_apart()]
+        specification["topologySpreadConstraints"] = [apart(LABELS)]
     return {
         "metadata": {
             "labels": {**LABELS, **(labels or {})},
@@ -143,10 +146,11 @@ def _environment() -> Sequence[Document]:
     return [*fixed, {"name": "DESKMESH_ENVIRONMENT", "valueFrom": namespace}]
 
 
-def _apart() -> Document:
+def apart(labels: Mapping[str, str]) -> Document:
+    """On different machines, where there are any."""
     return {
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": LABELS},
+        "labelSelector": {"matchLabels": dict(labels)},
     }

@@ -6,10 +6,10 @@ from typing import Any
 import yaml
 
 from mesh.istio.plan import STORES, Document, document
-from mesh.kuberay import network, pods
+from mesh.kuberay import door, network, pods
 from mesh.kuberay.nodes import node_groups
 from serve_apps.assistant import builder
-from serve_apps.assistant.app import changeable, rollout
+from serve_apps.assistant.app import changeable, rollout, watched
 from serve_apps.assistant.builder import DRAIN_SECONDS
 from serve_apps.assistant.config import CacheSource, ModelConfig, TargetConfig
 
@@ -27,10 +27,11 @@ def fits(config: TargetConfig) -> bool:
 
 def manifests(target: str, config: TargetConfig) -> list[Document]:
     """Everything of one target."""
-    budget = {"maxUnavailable": 1, "selector": {"matchLabels": {"app": pods.APP}}}
     return [
         document("ray.io/v1", "RayService", f"inference-{target}", _service(config)),
-        document("policy/v1", "PodDisruptionBudget", pods.APP, budget),
+        document("v1", "ConfigMap", door.CONFIG, data=dict(door.files(config))),
+        _budget(pods.APP, pods.APP),
+        _budget(f"{pods.APP}-{door.GROUP}", door.APP),
         *network.policies(),
     ]
 
@@ -47,6 +48,11 @@ def serve_config(config: TargetConfig) -> Document:
         "logging_config": {"encoding": "JSON", "enable_access_log": False},
         "applications": list(_applications(config)),
     }
+
+
+def _budget(name: str, app: str) -> Document:
+    spec = {"maxUnavailable": 1, "selector": {"matchLabels": {"app": app}}}
+    return document("policy/v1", "PodDisruptionBudget", name, spec)
 
 
 def _service(config: TargetConfig) -> Document:
@@ -78,7 +84,7 @@ def _cluster(config: TargetConfig) -> Document:
             "securityContext": pods.UNPRIVILEGED,
         },
         "headGroupSpec": pods.head(),
-        "workerGroupSpecs": [pods.worker(group, config) for group in node_groups(config)],
+        "workerGroupSpecs": [door.group(config), *(pods.worker(group, config) for group in node_groups(config))],
     }
 
 
@@ -90,14 +96,19 @@ def _applications(config: TargetConfig) -> Sequence[Document]:
             "models": models,
         }
     }
-    found = [_application("router", "router", router, {"num_replicas": config.router.replicas})]
+    replaced = rollout(DRAIN_SECONDS)
+    known: Document = {"endpoints": {"applications": list(config.applications), "doors": door.PODS}}
+    found = [
+        _application("endpoints", "endpoints", known, {**watched(), "num_replicas": door.PODS}),
+        _application("router", "router", router, {**replaced, "num_replicas": config.router.replicas}),
+    ]
     if config.embedder is not None:
         described = config.embedder.model_dump(mode="json", exclude={"replicas"}, exclude_unset=True)
-        replicas = {"num_replicas": config.embedder.replicas}
+        replicas = {**replaced, "num_replicas": config.embedder.replicas}
         found.append(_application("embedder", "embedder", {"embedder": described}, replicas))
     for model in config.models:
         arguments: Document = {"model": _described(model, bare=True)}
-        found.append(_application(model.application, model.name, arguments, changeable(model)))
+        found.append(_application(model.application, model.name, arguments, {**replaced, **changeable(model)}))
     return found
 
 
@@ -107,7 +118,7 @@ def _application(name: str, deployment: str, arguments: Document, options: dict[
         "route_prefix": None,
         "import_path": IMPORT_PATH,
         "args": arguments,
-        "deployments": [{"name": deployment, **rollout(DRAIN_SECONDS), **options}],
+        "deployments": [{"name": deployment, **options}],
     }
 
 

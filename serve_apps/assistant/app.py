@@ -1,6 +1,7 @@
 """The Serve applications of a target: one for the router, one for the embedder, one for each language model."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ray import serve
@@ -16,6 +17,7 @@ from serve_apps.assistant.config import (
     TargetConfig,
 )
 from serve_apps.assistant.deployments.embedder import Embedder
+from serve_apps.assistant.deployments.endpoints import Endpoints
 from serve_apps.assistant.deployments.llm import LanguageModel
 from serve_apps.assistant.deployments.router import Router
 from serve_apps.assistant.loopback import HOST
@@ -33,6 +35,8 @@ METRICS_SECONDS = 0.5
 SURGE_PERCENT = 100
 # Serve asks for a limit; the real one is the replica's own, as its calls do not come through Serve.
 UNLIMITED = 1_000_000
+# What a pod with an Envoy has one of, in Ray's words.
+DOOR = "door"
 # Serve calls `reconfigure` only where there is something to say.
 START = {"start": True}
 
@@ -75,6 +79,19 @@ def embedder(config: EmbedderConfig, settings: ReplicaSettings) -> Application:
     return deployment.bind(config, folders, settings)
 
 
+def endpoints(applications: tuple[str, ...], folder: Path, doors: int) -> Application:
+    """What keeps the files of a cluster's Envoys, one beside each; files stay while who writes them is replaced."""
+    deployment = serve.deployment(
+        Endpoints,
+        name="endpoints",
+        num_replicas=doors,
+        ray_actor_options={"num_cpus": 0, "resources": {DOOR: 1}},
+        user_config=START,
+        **watched(),
+    )
+    return deployment.bind(applications, folder)
+
+
 def changeable(model: ModelConfig) -> dict[str, Any]:
     """The options of a model's deployment whose change reaches running replicas without a restart, in plain values."""
     bounds = model.autoscaling
@@ -106,11 +123,15 @@ def changeable(model: ModelConfig) -> dict[str, Any]:
     }
 
 
+def watched() -> dict[str, Any]:
+    """The options of every deployment that say how replicas are watched, in plain values."""
+    return {"health_check_period_s": HEALTH_PERIOD_SECONDS, "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS}
+
+
 def rollout(drain_seconds: float) -> dict[str, Any]:
-    """The options of every deployment that say how replicas are watched and replaced, in plain values."""
+    """The same, and how replicas that serve calls are replaced."""
     return {
-        "health_check_period_s": HEALTH_PERIOD_SECONDS,
-        "health_check_timeout_s": HEALTH_TIMEOUT_SECONDS,
+        **watched(),
         "graceful_shutdown_timeout_s": drain_seconds + FAREWELL_SECONDS + 5,
         "graceful_shutdown_wait_loop_s": 0.1,
         "max_surge_percent": SURGE_PERCENT,

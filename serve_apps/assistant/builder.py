@@ -14,7 +14,7 @@ from ray.serve.deployment import Application
 from serve_apps.assistant import app
 from serve_apps.assistant.config import EmbedderConfig, ModelConfig
 from serve_apps.assistant.part import Part
-from serve_apps.assistant.replica import ReplicaSettings
+from serve_apps.assistant.replica import ReplicaSettings, ReplicaTls
 from serve_apps.assistant.routing_config import RouterConfig
 
 # Longer than the longest stream, so that no answer is cut by a new version.
@@ -22,6 +22,8 @@ DRAIN_SECONDS = 310.0
 FIRST_PORT = 40_000
 # The node's address; a replica finds it out where it runs.
 ANY_NODE = ""
+# In the run folder, which the pod's Envoy shares.
+ENDPOINTS_FOLDER = "eds"
 
 
 class RouterArguments(Part):
@@ -31,17 +33,25 @@ class RouterArguments(Part):
     models: tuple[ModelConfig, ...]
 
 
+class EndpointsArguments(Part):
+    """Of which applications Envoy is to know the replicas, and how many Envoys there are."""
+
+    applications: tuple[str, ...]
+    doors: int
+
+
 class Arguments(Part):
-    """One application: exactly one of the three."""
+    """One application: exactly one of the four."""
 
     router: RouterArguments | None = None
+    endpoints: EndpointsArguments | None = None
     embedder: EmbedderConfig | None = None
     model: ModelConfig | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if sum(part is not None for part in (self.router, self.embedder, self.model)) != 1:
-            raise ValueError("exactly one of router, embedder and model is needed")
+        if sum(part is not None for part in (self.router, self.embedder, self.model, self.endpoints)) != 1:
+            raise ValueError("exactly one of router, embedder, model and endpoints is needed")
         return self
 
 
@@ -51,6 +61,8 @@ def build(arguments: Arguments) -> Application:
     match arguments:
         case Arguments(router=RouterArguments(config=config, models=models)):
             return app.router(config, models, settings)
+        case Arguments(endpoints=EndpointsArguments(applications=applications, doors=doors)):
+            return app.endpoints(applications, settings.run_folder / ENDPOINTS_FOLDER, doors)
         case Arguments(embedder=EmbedderConfig() as embedder):
             return app.embedder(embedder, settings)
         case Arguments(model=ModelConfig() as model):
@@ -68,4 +80,12 @@ def replica_settings() -> ReplicaSettings:
         log_level=os.environ.get("DESKMESH_LOG_LEVEL", "INFO"),
         otlp_endpoint=os.environ.get("DESKMESH_OTLP_ENDPOINT", ""),
         drain_seconds=DRAIN_SECONDS,
+        tls=_tls_of_ray(),
     )
+
+
+def _tls_of_ray() -> ReplicaTls | None:
+    """The certificate that Ray itself shows, which KubeRay gives each pod; None without one."""
+    if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
+        return None
+    return ReplicaTls(*(Path(os.environ[f"RAY_TLS_{name}"]) for name in ("SERVER_CERT", "SERVER_KEY", "CA_CERT")))

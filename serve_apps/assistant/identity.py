@@ -12,12 +12,14 @@ OPERATOR = "laptop"
 
 
 class SidecarIdentity(Identity):
-    """Takes the workload from Envoy's `x-forwarded-client-cert`, which Envoy replaces on every request.
+    """Takes the workload from Envoy's `x-forwarded-client-cert`.
 
-    The port listens on loopback, or behind the sidecar of its own pod, so nobody else can write the header.
+    The port listens on loopback, or by mutual TLS with other pods of Ray, so nobody else can write the header. An Envoy
+    replaces it, or adds its own word behind what came: the last one counts. `unnamed` is who calls without the header.
     """
 
-    def __init__(self, environment: str) -> None:
+    def __init__(self, environment: str, *, unnamed: str = OPERATOR) -> None:
+        self._unnamed = unnamed
         self._uri = re.compile(rf"URI=spiffe://[^/;,]+/ns/{re.escape(environment)}/sa/([a-z0-9-]+)")
         self._callers: dict[str, Caller] = {}
 
@@ -31,6 +33,6 @@ class SidecarIdentity(Identity):
 
     def _named(self, header: str) -> str:
         if not header:
-            return OPERATOR
-        match = self._uri.search(header)
+            return self._unnamed
+        match = self._uri.search(header.rpartition(",")[2])
         return match[1] if match else ""

@@ -2,7 +2,8 @@
 
 The replica serves gRPC itself, on the event loop of its own code, and Ray Serve only starts, watches, scales
 and replaces it. Serve's direct ingress would do nearly the same but listens on every interface, without TLS; here the
-replica listens on loopback and Envoy stands in front. docs/adr/0003-token-path.md has the measurements.
+replica listens on loopback and Envoy stands in front; on a cluster it listens on its node's address, with the TLS that
+Ray's pods have among each other. docs/adr/0003-token-path.md has the measurements.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from protovalidate import Validator
 from serve_apps.assistant.board import REPORT_SECONDS, Board, HeadStore, Report
 from serve_apps.assistant.engine_metrics import EngineMetrics
 from serve_apps.assistant.engines.base import EngineLoad
-from serve_apps.assistant.identity import SidecarIdentity
+from serve_apps.assistant.identity import OPERATOR, SidecarIdentity
 from serve_apps.assistant.pace import Pace
 from services.common.interceptors.chain import ConcernedServer, Concerns, OpenStreams
 from services.common.interceptors.deadline import Deadline
@@ -35,12 +36,22 @@ from services.common.logs import configure_logging
 from services.common.ops import OpsServer
 from services.common.server import ServicerRegistration
 from services.common.telemetry import ServerMetrics, tracing
+from services.common.tls import CertificateFiles, server_credentials
 
 logger = logging.getLogger(__name__)
 
 PORTS_TO_TRY = 200
 # How long Envoy may take to hear that a replica is leaving: the watcher's tick and its own.
 FAREWELL_SECONDS = 1.5
+
+
+@dataclass(frozen=True)
+class ReplicaTls:
+    """Files of the certificate that a replica shows, and of the authority whose certificates it takes."""
+
+    tls_cert_file: Path
+    tls_key_file: Path
+    tls_ca_file: Path
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ class ReplicaSettings:
     default_deadline_seconds: float = 30.0
     maximum_deadline_seconds: float = 300.0
     maximum_message_bytes: int = 9 * 1024 * 1024
+    # Without it the replica has no TLS, and no business but on loopback.
+    tls: ReplicaTls | None = None
 
 
 class ReplicaServer:
@@ -111,7 +124,8 @@ class ReplicaServer:
             tracer=tracer,
             metrics=metrics,
             sample_ratio=1.0,
-            identity=SidecarIdentity(settings.environment),
+            # By TLS come only Envoys, which say who called.
+            identity=SidecarIdentity(settings.environment, unnamed=OPERATOR if settings.tls is None else ""),
             deadline=Deadline(settings.default_deadline_seconds, settings.maximum_deadline_seconds),
             validate=validation(Validator()),
         )
@@ -164,11 +178,16 @@ class ReplicaServer:
 
     def _bind(self, server: grpc.aio.Server, host: str) -> int:
         first = self._settings.first_port
+        tls = self._settings.tls
+        credentials = None if tls is None else server_credentials(CertificateFiles(tls))
         for port in range(first, first + PORTS_TO_TRY):
             # Asked first, because gRPC writes an error to the log for each port that is taken.
             if _is_free(host, port):
                 with contextlib.suppress(RuntimeError):
-                    return server.add_insecure_port(f"{host}:{port}")
+                    address = f"{host}:{port}"
+                    if credentials is None:
+                        return server.add_insecure_port(address)
+                    return server.add_secure_port(address, credentials)
         raise RuntimeError(f"no free port from {first} to {first + PORTS_TO_TRY - 1} on {host}")
 
     def _measure(self, metrics: ServerMetrics) -> None:

@@ -4,10 +4,9 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import grpc
-
-from services.common.settings import ServiceSettings
 
 logger = logging.getLogger(__name__)
 
@@ -23,10 +22,23 @@ class Material:
     authority: bytes
 
 
+class Named(Protocol):
+    """Settings that name the three files."""
+
+    @property
+    def tls_cert_file(self) -> Path: ...
+
+    @property
+    def tls_key_file(self) -> Path: ...
+
+    @property
+    def tls_ca_file(self) -> Path: ...
+
+
 class CertificateFiles:
     """The three files of a workload's identity, and whether they changed since somebody last looked."""
 
-    def __init__(self, settings: ServiceSettings) -> None:
+    def __init__(self, settings: Named) -> None:
         self._key = settings.tls_key_file
         self._certificate = settings.tls_cert_file
         self._authority = settings.tls_ca_file

@@ -1,6 +1,8 @@
 """The manifests of the inference plane: Ray's own parsers read them, the schemas of Kubernetes accept the pods, the
 applications are built from them, and the machines hold what the models need."""
 
+import functools
+import subprocess
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,15 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from laptop.stack import envoy_program
+from mesh.envoy.cluster import Door
+from mesh.envoy.endpoints import prepare
+from mesh.envoy.methods import load_methods
+from mesh.envoy.render import render
 from serve_apps.assistant.config import AutoscalingBounds, TargetConfig, load_config
 from serve_apps.assistant.engine_config import VllmEngineConfig
 from serve_apps.assistant.settings import CONFIGS
+from tests.support.pki import TestPki
 
 with warnings.catch_warnings():
     # Of Ray Serve's own making, at its import.
@@ -27,17 +35,24 @@ with warnings.catch_warnings():
     from mesh.kuberay.service import serve_config as serve_config_of
     from serve_apps.assistant import builder
     from serve_apps.assistant.placement import placement
+    from serve_apps.assistant.replica import ReplicaTls
 
 # Serve's own, too: the interval of metrics is to become an environment variable.
 pytestmark = pytest.mark.filterwarnings("ignore:The `metrics_interval_s` field:DeprecationWarning")
 
 Resource = dict[str, Any]
 WANTED = generated()
+ENDPOINTS = "endpoints"
 
 
 @pytest.fixture(params=sorted(WANTED))
 def target(request: pytest.FixtureRequest) -> str:
     return str(request.param).removesuffix(".yaml")
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> TestPki:
+    return TestPki(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture
@@ -103,7 +118,7 @@ def test_ray_serve_reads_the_applications(serve_config: Resource, config: Target
         for options in application["deployments"]:
             assert options.keys() <= DeploymentSchema.model_fields.keys()
             assert options.get("autoscaling_config", {}).keys() <= AutoscalingConfig.model_fields.keys()
-    assert tuple(one.name for one in schema.applications) == config.applications
+    assert tuple(one.name for one in schema.applications) == (ENDPOINTS, *config.applications)
 
 
 @pytest.mark.parametrize(("option", "wrong"), [("max_surge_percent", 900), ("graceful_shutdown_timeout_s", -1)])
@@ -126,6 +141,10 @@ def test_no_answer_is_cut_and_no_place_is_empty_while_a_version_is_replaced(serv
     longest = builder.replica_settings().maximum_deadline_seconds
     for application in serve_config["applications"]:
         (options,) = application["deployments"]
+        if application["name"] == ENDPOINTS:
+            # It serves no calls, and its place is for one.
+            assert "max_surge_percent" not in options
+            continue
         assert options["max_surge_percent"] > 0
         assert longest < builder.DRAIN_SECONDS < options["graceful_shutdown_timeout_s"] < GRACE_SECONDS
 
@@ -142,7 +161,7 @@ def test_the_router_knows_of_a_model_that_keeps_no_replica(config: TargetConfig)
     bounds = AutoscalingBounds(min_replicas=0, max_replicas=3)
     rare = config.models[0].model_copy(update={"autoscaling": bounds})
     changed: Resource = serve_config_of(config.model_copy(update={"models": (rare, *config.models[1:])}))
-    router, *others = changed["applications"]
+    _, router, *others = changed["applications"]
     known = builder.Arguments.model_validate(router["args"]).router
     assert known is not None
     assert [one.autoscaling.min_replicas == 0 for one in known.models] == [True] + [False] * (len(config.models) - 1)
@@ -211,3 +230,98 @@ def test_only_groups_that_fetch_something_reach_the_internet(resources: list[Res
     head, *workers = pod_templates(service)
     assert not marked.items() <= head["metadata"]["labels"].items()
     assert any(marked.items() <= worker["metadata"]["labels"].items() for worker in workers)
+
+
+def group(service: Resource, name: str) -> Resource:
+    found: Resource
+    (found,) = (one for one in service["spec"]["rayClusterConfig"]["workerGroupSpecs"] if one["groupName"] == name)
+    return found
+
+
+def test_callers_come_in_by_pods_that_the_mesh_knows_as_the_models(service: Resource) -> None:
+    template = group(service, "door")["template"]
+    folder = FOLDER.parents[1] / "istio" / "services" / "inference"
+    built = [
+        one for file in ("workload", "traffic") for one in yaml.safe_load_all((folder / f"{file}.yaml").read_text())
+    ]
+    of_kind = {one["kind"]: one["spec"] for one in built if "spec" in one}
+    assert of_kind["Service"]["selector"].items() <= template["metadata"]["labels"].items()
+    assert template["spec"]["serviceAccountName"] == "inference"
+    (port,) = of_kind["Service"]["ports"]
+    annotations = template["metadata"]["annotations"]
+    assert annotations["sidecar.istio.io/inject"] == "true"
+    assert annotations["traffic.sidecar.istio.io/includeInboundPorts"] == str(port["port"])
+    assert annotations["traffic.sidecar.istio.io/includeOutboundIPRanges"] == ""
+    (listener,) = of_kind["Sidecar"]["ingress"]
+    assert listener["defaultEndpoint"] == f"127.0.0.1:{port['port']}"
+    # Nobody else is in the mesh, and nobody else is the Service.
+    for other in pod_templates(service):
+        if other is not template:
+            assert other["metadata"]["annotations"]["sidecar.istio.io/inject"] == "false"
+            assert other["metadata"]["labels"]["app"] == "inference-ray"
+        assert other["metadata"]["labels"]["deskmesh/ray"] == "true"
+
+
+def test_each_door_has_room_for_what_keeps_its_files_and_nothing_else(
+    service: Resource, serve_config: Resource, config: TargetConfig
+) -> None:
+    node = node_types(service)["door"]
+    doors = node["max_workers"]
+    assert node["min_workers"] == doors
+    assert node["resources"]["CPU"] == 0
+    keeper = serve_config["applications"][0]
+    (options,) = keeper["deployments"]
+    assert (keeper["name"], options["num_replicas"]) == (ENDPOINTS, doors)
+    deployment = builder.build(builder.Arguments.model_validate(keeper["args"]))._bound_deployment
+    alone = {"CPU": deployment.ray_actor_options["num_cpus"], **deployment.ray_actor_options["resources"]}
+    left, _ = get_bin_pack_residual([dict(node["resources"]) for _ in range(doors)], [alone] * doors)
+    assert not left
+    left, _ = get_bin_pack_residual([dict(node["resources"])], [alone] * 2)
+    assert len(left) == 1
+    assert keeper["args"]["endpoints"]["applications"] == list(config.applications)
+
+
+def test_envoy_takes_its_configuration(
+    resources: list[Resource], config: TargetConfig, pki: TestPki, tmp_path: Path
+) -> None:
+    (data,) = (one["data"] for one in resources if one["kind"] == "ConfigMap")
+    at = Door(models={}, needed=())
+    folders = {at.config: tmp_path, at.run: tmp_path / "run", at.tls: pki.files("inference")["tls_key_file"].parent}
+    for name, text in data.items():
+        moved = functools.reduce(lambda said, there: said.replace(str(there), str(folders[there])), folders, text)
+        (tmp_path / name).write_text(moved)
+    prepare(tmp_path / "run" / builder.ENDPOINTS_FOLDER, config.applications)
+    command = [str(envoy_program()), "--mode", "validate", "-c", str(tmp_path / "inference.yaml")]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_envoy_holds_callers_to_the_policy_of_the_laptops(resources: list[Resource], config: TargetConfig) -> None:
+    (data,) = (one["data"] for one in resources if one["kind"] == "ConfigMap")
+    cluster = yaml.safe_load(data["inference.yaml"])
+    topology = Door(models={model.application: model.name for model in config.models}, needed=()).topology
+    laptop = yaml.safe_load(render("inference", topology, load_methods()))
+
+    def manager(of: Resource) -> Resource:
+        found: Resource = of["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+        return found
+
+    def allowed(of: Resource) -> Resource:
+        rules = manager(of)["http_filters"][0]["typed_config"]["rules"]
+        assert rules["action"] == "ALLOW"
+        return {caller: policy["permissions"] for caller, policy in rules["policies"].items()}
+
+    assert allowed(cluster) == allowed(laptop)
+    assert manager(cluster)["route_config"] == manager(laptop)["route_config"]
+    assert manager(cluster)["local_reply_config"] == manager(laptop)["local_reply_config"]
+
+
+def test_replicas_show_the_certificate_of_their_pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert builder.replica_settings().tls is None
+    monkeypatch.setenv("RAY_USE_TLS", "1")
+    for name, file in (("SERVER_CERT", "tls.crt"), ("SERVER_KEY", "tls.key"), ("CA_CERT", "ca.crt")):
+        monkeypatch.setenv(f"RAY_TLS_{name}", f"/etc/ray/tls/{file}")
+    at = Path("/etc/ray/tls")
+    assert builder.replica_settings().tls == ReplicaTls(at / "tls.crt", at / "tls.key", at / "ca.crt")
+    assert Door.tls == at
+    assert Door(models={}, needed=()).endpoints == builder.replica_settings().run_folder / builder.ENDPOINTS_FOLDER
