@@ -156,7 +156,8 @@ class Conductor:
         gates = [*judge_replicas(sum(one.answered for one in found), sum(one.broken for one in found), self._limits)]
         seen = await self._turns.since(rollout.tried_at or rollout.updated_at)
         for one in found:
-            new, old = seen.of(one.model, one.version), seen.of(one.model, running.versions[one.model])
+            versions = (one.version, running.versions[one.model])
+            new, old = (seen.of(one.model, version, rollout.tenants) for version in versions)
             judged = (*judge_turns(new, old, self._limits), *judge_ratings(new, old, self._limits))
             gates += _named(judged, one.model, several=len(found) > 1)
         return tuple(gates)

@@ -5,7 +5,7 @@ A turn counts for each version of a model that took part in it. Both versions ar
 first share: the same minutes' customers, on the same machines.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import sqrt
 from statistics import median
@@ -22,7 +22,7 @@ class Call:
     """A call of a version of a model in a turn of a customer.
 
     `step` is "score" or "word"; `error` is empty unless it failed. `first_token_seconds` is None when nothing came,
-    `tokens_per_second` 0 when one token did, `grounded` None when it cannot be said.
+    `tokens_per_second` 0 when one token did, `grounded` None when it cannot be said. `tenant` is the organization.
     """
 
     turn_id: str
@@ -33,6 +33,7 @@ class Call:
     first_token_seconds: float | None = None
     tokens_per_second: float = 0.0
     grounded: bool | None = None
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +43,27 @@ class Seen:
     calls: Sequence[Call] = ()
     ratings: Mapping[str, bool] = field(default_factory=dict)
 
-    def of(self, model: str, version: str) -> "Side":
-        """What was seen of a version."""
+    def of(self, model: str, version: str, named: Collection[str] = ()) -> "Side":
+        """What was seen of a version; `named` are tenants that the new one serves whole."""
         turns: dict[str, list[Call]] = {}
         for call in self.calls:
             if (call.model, call.version) == (model, version):
                 turns.setdefault(call.turn_id, []).append(call)
-        return Side(list(turns.values()), [self.ratings[turn] for turn in turns if turn in self.ratings])
+        drawn = {turn: calls for turn, calls in turns.items() if calls[0].tenant not in named}
+        rated = [self.ratings[turn] for turn in drawn if turn in self.ratings]
+        return Side(list(turns.values()), list(drawn.values()), rated)
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A version's calls, turn by turn, and whether those of its answers helped that were rated."""
+    """A version's calls, turn by turn, and whether those of its answers helped that were rated.
+
+    `drawn` are the turns whose version was drawn by lot, as were those of the `ratings`: only these can say what is
+    answered well, as tenants have other help centres and other customers.
+    """
 
     turns: Sequence[Sequence[Call]]
+    drawn: Sequence[Sequence[Call]]
     ratings: Sequence[bool]
 
     @property
@@ -65,8 +73,8 @@ class Side:
 
     @property
     def ungrounded(self) -> list[bool]:
-        """Of every turn that can say so whether what came of a call rests on nothing."""
-        said = ([call.grounded for call in turn if call.grounded is not None] for turn in self.turns)
+        """Of every drawn turn that can say so whether what came of a call rests on nothing."""
+        said = ([call.grounded for call in turn if call.grounded is not None] for turn in self.drawn)
         return [not all(grounded) for grounded in said if grounded]
 
     def beginnings(self, step: str) -> list[float]:
@@ -96,7 +104,7 @@ def judge_turns(new: Side, old: Side, limits: Limits) -> tuple[Gate, ...]:
     gates = [
         few,
         _share("failed turns", "failed", new.failed, old.failed, limits.failed_slack, limits),
-        _share("grounded turns", "rest on nothing", new.ungrounded, old.ungrounded, limits.grounded_slack, limits),
+        _grounded(new.ungrounded, old.ungrounded, limits),
         *(_beginning(name, new.beginnings(step), old.beginnings(step), limits) for step, name in _BEGINNINGS.items()),
         _pace(new.paces, old.paces, limits),
     ]
@@ -108,8 +116,7 @@ def judge_ratings(new: Side, old: Side, limits: Limits) -> tuple[Gate, ...]:
     if min(len(new.ratings), len(old.ratings)) < limits.least_ratings:
         return (_few("feedback", len(new.ratings), len(old.ratings), limits.least_ratings, limits.few_ratings),)
     worse, known = ([not helped for helped in side.ratings] for side in (new, old))
-    gate = _share("feedback", "did not help", worse, known, limits.feedback_slack, limits)
-    return (gate,) if gate is not None else ()
+    return (_share("feedback", "did not help", worse, known, limits.feedback_slack, limits),)
 
 
 def _few(name: str, new: int, old: int, least: int, rule: TooFew) -> Gate:
@@ -123,12 +130,14 @@ def _few(name: str, new: int, old: int, least: int, rule: TooFew) -> Gate:
     return Gate(name, passed=True, value=new, limit=least, explanation=said, undecided=rule is TooFew.HOLD)
 
 
-def _share(
-    name: str, words: str, new: Sequence[bool], old: Sequence[bool], slack: float, limits: Limits
-) -> Gate | None:
-    """Whether what is bad is more of all than today, by more than is allowed and more than chance does."""
-    if not (new and old):
+def _grounded(new: Sequence[bool], old: Sequence[bool], limits: Limits) -> Gate | None:
+    if min(len(new), len(old)) < limits.least_turns:
         return None
+    return _share("grounded turns", "rest on nothing", new, old, limits.grounded_slack, limits)
+
+
+def _share(name: str, words: str, new: Sequence[bool], old: Sequence[bool], slack: float, limits: Limits) -> Gate:
+    """Whether what is bad is more of all than today, by more than is allowed and more than chance does."""
     value, base = sum(new) / len(new), sum(old) / len(old)
     both = (sum(new) + sum(old)) / (len(new) + len(old))
     chance = limits.standard_errors * sqrt(both * (1 - both) * (1 / len(new) + 1 / len(old)))

@@ -91,7 +91,8 @@ class ValkeyTurns:
 def _calls(fields: Fields) -> list[Call]:
     try:
         told = figures_pb2.TurnFigures.FromString(fields[b"payload"])
-    except (DecodeError, KeyError):
+        tenant = fields[b"organization_id"].decode()
+    except (DecodeError, KeyError, UnicodeDecodeError):
         logger.exception("a turn's figures cannot be read")
         return []
     return [
@@ -104,6 +105,7 @@ def _calls(fields: Fields) -> list[Call]:
             first_token_seconds=one.first_token.ToNanoseconds() / 1e9 if one.HasField("first_token") else None,
             tokens_per_second=one.tokens_per_second,
             grounded=one.grounded if one.HasField("grounded") else None,
+            tenant=tenant,
         )
         for one in told.calls
     ]
