@@ -4,7 +4,7 @@ import datetime
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
@@ -99,6 +99,7 @@ class Question:
     must_contain: list[list[str]]
     must_not_contain: list[str]
     answerable: bool = True
+    also: list[str] = field(default_factory=list)
 
     @classmethod
     def read(cls, name: str) -> "list[Question]":
@@ -109,7 +110,8 @@ ARTICLES = {article.slug: article for article in map(parse, ARTICLE_FILES)}
 GOLDEN = Question.read("golden.jsonl")
 TRYOUT = Question.read("tryout.jsonl")
 MORE = Question.read("fresh-more.jsonl")
-ANSWERABLE = [question for question in GOLDEN + TRYOUT + MORE if question.answerable]
+PLAIN = Question.read("plain-tuned.jsonl") + Question.read("plain-held.jsonl")
+ANSWERABLE = [question for question in GOLDEN + TRYOUT + MORE + PLAIN if question.answerable]
 
 
 def section_of(question: Question) -> str:
@@ -220,8 +222,8 @@ def test_tryout_questions_are_fifty_and_share_nothing_with_the_golden_ones() -> 
 
 def test_ids_and_wordings_are_unique_over_all_question_files() -> None:
     decisions = read_lines("decisions.jsonl")
-    ids = [question.id for question in GOLDEN + TRYOUT + MORE] + [str(line["id"]) for line in decisions]
-    wordings = [question.question.casefold() for question in GOLDEN + TRYOUT + MORE]
+    ids = [question.id for question in GOLDEN + TRYOUT + MORE + PLAIN] + [str(line["id"]) for line in decisions]
+    wordings = [question.question.casefold() for question in GOLDEN + TRYOUT + MORE + PLAIN]
     single_messages = [json.dumps(line["messages"]).casefold() for line in decisions]
     assert len(set(ids)) == len(ids)
     assert len(set(wordings + single_messages)) == len(wordings + single_messages)
