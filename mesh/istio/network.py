@@ -22,6 +22,9 @@ from mesh.istio.plan import (
 
 API = "networking.k8s.io/v1"
 PRIVATE_RANGES = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16")
+# What no identity provider has an address in; auth itself looks closer (services/auth/adapters/outside.py).
+NOT_PUBLIC = (*PRIVATE_RANGES, "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16")
+HTTPS_PORT = 443
 CONTROL_PLANE = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "istio-system"}}}
 DNS = {
     "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
@@ -104,6 +107,10 @@ def _egress(plan: Plan, workload: str) -> list[Document]:
         rules.append({"to": [_pods(AUTH)], "ports": [_tcp(KEYS_PORT)]})
     outside = [{"ipBlock": {"cidr": cidr}} for cidr in PRIVATE_RANGES]
     rules.append({"to": outside, "ports": [_tcp(external.port) for external in externals_of(workload)]})
+    if workload == AUTH:
+        # Providers by which organizations sign in: their owners name them, so nobody knows them beforehand.
+        internet = {"ipBlock": {"cidr": "0.0.0.0/0", "except": list(NOT_PUBLIC)}}
+        rules.append({"to": [internet], "ports": [_tcp(HTTPS_PORT)]})
     return rules
 
 

@@ -47,7 +47,7 @@ class External:
     port: int
 
 
-# Nothing else leaves: no workload may reach the internet.
+# Nothing else leaves: no workload may reach the internet, but for auth (`network.py`).
 STORES = (
     External("postgres", f"postgres.{NAMESPACE}.internal", 5432),
     External("valkey", f"valkey.{NAMESPACE}.internal", 6379),

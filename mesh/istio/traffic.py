@@ -120,7 +120,8 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
         workload,
         {
             "workloadSelector": {"labels": selector(workload)},
-            "outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"},
+            # What auth may reach beyond the mesh, the network says.
+            "outboundTrafficPolicy": {"mode": "ALLOW_ANY" if workload == AUTH else "REGISTRY_ONLY"},
             **({"ingress": ingress} if (ingress := _ingress(workload)) else {}),
             "egress": egress,
         },

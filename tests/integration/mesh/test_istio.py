@@ -1,5 +1,6 @@
 """The manifests for a cluster: kustomize builds them, their schemas accept them, and what they refer to is there."""
 
+import ipaddress
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,10 @@ import yaml
 
 from mesh.istio.control_plane import provider_of
 from mesh.istio.layout import ENVIRONMENTS
-from mesh.istio.plan import EDGE, HOST, NAMESPACE, RPC_PORT, TRUST_DOMAIN, Plan
+from mesh.istio.plan import AUTH, EDGE, HOST, NAMESPACE, RPC_PORT, TRUST_DOMAIN, Plan
 from mesh.policy.http import HTTP_RULES
 from mesh.policy.table import load_table
+from services.auth.adapters.outside import is_public
 
 ROOT = Path(__file__).parents[3]
 KUBECTL = ROOT / ".tools" / "kubectl"
@@ -131,6 +133,26 @@ def test_exactly_the_rpcs_open_to_the_outside_are_routed(of_kind: Callable[[str]
     assert sorted(exact) == sorted([*(rule.method for rule in PLAN.from_outside), *HTTP_RULES])
     last = ["openai", "openai-others", "no-such-call", "oauth", "web"]
     assert [route["name"] for route in routes[-len(last) :]] == last
+
+
+def test_auth_alone_reaches_the_internet_by_https_and_nothing_private(
+    of_kind: Callable[[str], dict[str, Resource]],
+) -> None:
+    modes = {name: one["spec"]["outboundTrafficPolicy"]["mode"] for name, one in of_kind("Sidecar").items()}
+    assert {name for name, mode in modes.items() if mode != "REGISTRY_ONLY"} == {AUTH}
+    reached = {
+        name: [(to["ipBlock"], rule["ports"]) for to in rule["to"] if to.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"]
+        for name, one in of_kind("NetworkPolicy").items()
+        for rule in one["spec"].get("egress", [])
+        if any(to.get("ipBlock", {}).get("cidr") == "0.0.0.0/0" for to in rule["to"])
+    }
+    assert reached.keys() == {AUTH}
+    [(block, ports)] = reached[AUTH]
+    assert ports == [{"protocol": "TCP", "port": 443}]
+    left_out = [ipaddress.ip_network(one) for one in block["except"]]
+    for address in ("10.1.2.3", "172.31.0.1", "192.168.7.7", "169.254.169.254", "127.0.0.1", "100.100.1.1"):
+        assert any(ipaddress.ip_address(address) in network for network in left_out)
+        assert not is_public(ipaddress.ip_address(address))
 
 
 def test_the_network_lets_through_exactly_the_calls_of_the_policy(
