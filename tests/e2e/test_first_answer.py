@@ -36,6 +36,8 @@ async def test_the_answer_streams_in_pieces(stack: Stack) -> None:
     assert isinstance(frames[-1], Finished)
     turn = frames[-1].turn
     assert turn.state == turn_pb2.TURN_STATE_FINISHED
+    # By this a deployment's turns are told from others.
+    assert [len(step.versions["model"]) for step in turn.steps if step.name == "score"] == [10]
     assert "".join(pieces) == turn.answer
     assert [frame.number for frame in frames if isinstance(frame, Cited)] == list(range(1, len(turn.citations) + 1))
 

@@ -58,7 +58,7 @@ class Recorder:
                 elapsed,
                 notes.model,
                 notes.usage,
-                dict(notes.versions),
+                _versions(notes),
                 dict(notes.details),
                 notes.error_reason,
                 notes.call,
@@ -86,6 +86,12 @@ class Recorder:
             finally:
                 self._steps.append((started, self.seconds - started, name, notes))
                 span.set_attributes({f"turn.{key}": value for key, value in notes.details.items()})
+
+
+def _versions(notes: Notes) -> dict[str, str]:
+    """What the step went by, the model's own version among it."""
+    model = notes.call.version if notes.call is not None else ""
+    return {**notes.versions, "model": model} if model else dict(notes.versions)
 
 
 def traceparent() -> str:

@@ -76,6 +76,8 @@ async def test_every_turn_with_a_known_version_shows_how_its_model_did(desk: Des
     assert (score.step, score.model, score.version, score.error_reason) == ("score", MODEL, "v1", "")
     assert 0 < score.first_token.ToTimedelta().total_seconds() < 10
     assert score.grounded
+    # The turn's own record says it, too.
+    assert [step.versions["model"] for step in ranked.steps if step.name == "score"] == ["v1"]
     (score,) = await figures_of(store, failed)
     assert (score.version, score.error_reason) == ("v1", "MODEL_UNAVAILABLE")
     assert not score.HasField("first_token")
