@@ -1,5 +1,6 @@
 """Wires auth together."""
 
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
@@ -56,6 +57,7 @@ from services.auth.usecases.api_keys import Keys, ServiceAccounts
 from services.auth.usecases.audit import Audit
 from services.auth.usecases.consents import Consents
 from services.auth.usecases.exchange import Exchanges
+from services.auth.usecases.identity_links import IdentityLinks
 from services.auth.usecases.identity_providers import IdentityProviders
 from services.auth.usecases.invitations import Invitations
 from services.auth.usecases.mailroom import MailRoom
@@ -73,6 +75,7 @@ from services.auth.usecases.signing_keys import SigningKeys
 from services.common import revocations
 from services.common.http import listen
 from services.common.mail import FolderMailer, SmtpMailer
+from services.common.ops import Handler
 from services.common.server import Platform, ServicerRegistration
 from services.common.tokens import JWKS_PATH
 
@@ -92,13 +95,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     async def jwks(_request: web.Request) -> web.StreamResponse:
         return web.Response(body=ring.jwks(), content_type="application/jwk-set+json")
 
-    platform.ops.add_route(JWKS_PATH, jwks)
-    if settings.keys_address:
-        public = web.Application()
-        public.router.add_get(JWKS_PATH, jwks)
-        await listen(stack, web.AppRunner(public, access_log=None), address=settings.keys_address)
     work = SqlWorkFactory(platform.sessionmaker)
-    platform.ops.add_route(revocations.PATH, answer(work, platform.clock))
+    await _publish(stack, platform, {JWKS_PATH: jwks, revocations.PATH: answer(work, platform.clock)})
     passwords = stack.enter_context(
         ArgonPasswords(
             memory_kib=settings.password_memory_kib,
@@ -230,12 +228,26 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
         ),
         ServicerRegistration(
             identity_provider_service_pb2_grpc.add_IdentityProviderServiceServicer_to_server,
-            WithOrigin(IdentityProviderServicer(identity_providers, provider_sign_ins)),
+            WithOrigin(
+                IdentityProviderServicer(
+                    identity_providers, provider_sign_ins, IdentityLinks(work, announcer, platform.clock)
+                )
+            ),
         ),
         ServicerRegistration(
             audit_service_pb2_grpc.add_AuditServiceServicer_to_server, WithOrigin(AuditServicer(Audit(work)))
         ),
     ]
+
+
+async def _publish(stack: AsyncExitStack, platform: Platform[AuthSettings], said: Mapping[str, Handler]) -> None:
+    """What every service asks, on the ops server and where a mesh's proxy comes."""
+    app = web.Application()
+    for path, handler in said.items():
+        platform.ops.add_route(path, handler)
+        app.router.add_get(path, handler)
+    if address := platform.settings.keys_address:
+        await listen(stack, web.AppRunner(app, access_log=None), address=address)
 
 
 def clients(settings: AuthSettings) -> dict[str, Client]:

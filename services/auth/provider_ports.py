@@ -1,6 +1,6 @@
 """What signing in by another provider needs from outside, in the domain's words."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider
@@ -23,6 +23,12 @@ class IdentityProviders(Protocol):
 
     async def link(self, identity: Identity) -> None:
         """Keep it; raises IdentityNotAllowed if it stands for somebody already."""
+
+    async def identities_of(self, organization_id: str, user_id: str) -> Sequence[Identity]:
+        """Who signs in to an organization as somebody, the oldest first; at most 100."""
+
+    async def unlink(self, identity: Identity) -> None:
+        """Forget it."""
 
 
 class ExternalProviders(Protocol):

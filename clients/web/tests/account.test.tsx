@@ -3,9 +3,9 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { FakeServices } from "../dev/fake/services";
 import { App } from "../src/app/App";
 
-function open(path: string) {
+function open(path: string, services = new FakeServices()) {
   window.history.replaceState(null, "", path);
-  render(<App transport={new FakeServices().transport} />);
+  render(<App transport={services.transport} />);
 }
 
 async function fill(label: string, value: string) {
@@ -118,5 +118,18 @@ describe("the security page", () => {
     expect(await screen.findByText("The shop")).toBeTruthy();
     await press("Remove The shop");
     await expect.poll(() => screen.queryByText("The shop")).toBeNull();
+  });
+
+  it("lists who signs in as the person at the organization's own provider, until they are unlinked", async () => {
+    const services = new FakeServices();
+    services.acmeOf = "fernwick";
+    open("/security", services);
+    await fill("E-mail", "robin@customers.example");
+    await fill("Password", "correct horse");
+    await press("Sign in");
+    expect(await screen.findByText("eve-at-acme")).toBeTruthy();
+    await press("Unlink eve-at-acme");
+    await expect.poll(() => screen.queryByText("eve-at-acme")).toBeNull();
+    expect(screen.getByRole("button", { name: "Link with Acme" })).toBeTruthy();
   });
 });

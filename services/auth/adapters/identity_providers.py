@@ -1,5 +1,7 @@
 """Identity providers and identities in Postgres."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import (
     Boolean,
     Column,
@@ -20,6 +22,8 @@ from services.auth.domain import Role
 from services.auth.identity_providers import Identity, IdentityProvider
 from services.auth.provider_errors import IdentityNotAllowed
 from services.auth.tables import metadata
+
+MOST_IDENTITIES = 100
 
 # The secret is sealed as those of authenticator apps are.
 identity_providers = Table(
@@ -100,3 +104,18 @@ class SqlIdentityProviders:
         statement = insert(identities).values(values).on_conflict_do_nothing().returning(identities.c.user_id)
         if (await self._session.execute(statement)).first() is None:
             raise IdentityNotAllowed
+
+    async def identities_of(self, organization_id: str, user_id: str) -> Sequence[Identity]:
+        table = identities
+        chosen = select(table).where(table.c.organization_id == organization_id, table.c.user_id == user_id)
+        rows = await self._session.execute(chosen.order_by(table.c.created_at, table.c.subject).limit(MOST_IDENTITIES))
+        return [Identity(row.organization_id, row.issuer, row.subject, row.user_id, row.created_at) for row in rows]
+
+    async def unlink(self, identity: Identity) -> None:
+        table = identities
+        chosen = delete(table).where(
+            table.c.organization_id == identity.organization_id,
+            table.c.issuer == identity.issuer,
+            table.c.subject == identity.subject,
+        )
+        await self._session.execute(chosen)

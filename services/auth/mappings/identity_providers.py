@@ -9,6 +9,7 @@ from deskmesh.auth.v1 import identity_provider_service_pb2 as pb
 from services.auth import mapping
 from services.auth.domain import Role
 from services.auth.identity_providers import IdentityProvider
+from services.auth.usecases.identity_links import Linked
 from services.auth.usecases.identity_providers import Settings
 
 
@@ -39,4 +40,12 @@ def provider(found: IdentityProvider, redirect_uri: str) -> identity_provider_pb
         role=role,
         redirect_uri=redirect_uri,
         updated_at=updated_at,
+    )
+
+
+def identity_link(linked: Linked) -> identity_provider_pb2.IdentityLink:
+    linked_at = Timestamp()
+    linked_at.FromDatetime(linked.identity.created_at)
+    return identity_provider_pb2.IdentityLink(
+        issuer=linked.identity.issuer, subject=linked.identity.subject, active=linked.active, linked_at=linked_at
     )

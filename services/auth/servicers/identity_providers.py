@@ -9,6 +9,7 @@ from deskmesh.auth.v1 import identity_provider_service_pb2_grpc
 from services.auth import mapping
 from services.auth.mappings import identity_providers as own
 from services.auth.servicer import source_of
+from services.auth.usecases.identity_links import IdentityLinks
 from services.auth.usecases.identity_providers import IdentityProviders
 from services.auth.usecases.provider_sign_in import ProviderSignIns
 from services.common.context import caller
@@ -19,9 +20,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class IdentityProviderServicer(identity_provider_service_pb2_grpc.IdentityProviderServiceServicer):
     """The organization's provider, and who comes by it."""
 
-    def __init__(self, providers: IdentityProviders, sign_ins: ProviderSignIns) -> None:
+    def __init__(self, providers: IdentityProviders, sign_ins: ProviderSignIns, links: IdentityLinks) -> None:
         self._providers = providers
         self._sign_ins = sign_ins
+        self._links = links
 
     async def GetIdentityProvider(
         self, request: pb.GetIdentityProviderRequest, context: Context
@@ -73,3 +75,22 @@ class IdentityProviderServicer(identity_provider_service_pb2_grpc.IdentityProvid
         me = caller()
         await self._sign_ins.finish_link(me.organization_id, me.user_id, request.attempt_token, request.answer)
         return pb.FinishIdentityLinkResponse()
+
+    async def ListIdentityLinks(
+        self, request: pb.ListIdentityLinksRequest, context: Context
+    ) -> pb.ListIdentityLinksResponse:
+        found = await self._links.of(caller().organization_id, caller().user_id)
+        return pb.ListIdentityLinksResponse(identity_links=map(own.identity_link, found))
+
+    async def RemoveIdentityLink(
+        self, request: pb.RemoveIdentityLinkRequest, context: Context
+    ) -> pb.RemoveIdentityLinkResponse:
+        me = caller()
+        removed = await self._links.remove(me.organization_id, me.user_id, request.issuer, request.subject)
+        return pb.RemoveIdentityLinkResponse(ended_sign_ins=removed.sign_ins)
+
+    async def RemoveMemberIdentityLinks(
+        self, request: pb.RemoveMemberIdentityLinksRequest, context: Context
+    ) -> pb.RemoveMemberIdentityLinksResponse:
+        removed = await self._links.remove_all(caller().organization_id, request.user_id, caller().roles)
+        return pb.RemoveMemberIdentityLinksResponse(removed=removed.identities, ended_sign_ins=removed.sign_ins)

@@ -1,6 +1,6 @@
 """The ports of signing in by another provider, in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider
 from services.auth.provider_errors import IdentityNotAllowed
@@ -32,6 +32,13 @@ class FakeIdentityProviders:
         if key in self._store.identities:
             raise IdentityNotAllowed
         self._store.identities[key] = identity
+
+    async def identities_of(self, organization_id: str, user_id: str) -> Sequence[Identity]:
+        found = (one for one in self._store.identities.values() if one.organization_id == organization_id)
+        return sorted((one for one in found if one.user_id == user_id), key=lambda one: (one.created_at, one.subject))
+
+    async def unlink(self, identity: Identity) -> None:
+        self._store.identities.pop((identity.organization_id, identity.issuer, identity.subject), None)
 
 
 class FakeExternal:

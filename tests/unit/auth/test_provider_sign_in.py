@@ -7,7 +7,7 @@ import pytest
 
 from services.auth.audit import EventType
 from services.auth.domain import Membership, Role
-from services.auth.errors import CredentialsInvalid, RefreshTokenInvalid
+from services.auth.errors import CredentialsInvalid, OnlyOwners, RefreshTokenInvalid, UserNotFound
 from services.auth.identity_providers import NEVER, Assertion, IdentityProvider
 from services.auth.provider_errors import (
     IdentityNotAllowed,
@@ -16,6 +16,7 @@ from services.auth.provider_errors import (
     ProviderSignInInvalid,
     ProviderSignInRefused,
 )
+from services.auth.usecases.identity_links import IdentityLinks, Unlinked
 from services.auth.usecases.identity_providers import IdentityProviders, Settings
 from services.auth.usecases.opening import SignedIn
 from services.auth.usecases.places import Person, Places
@@ -318,3 +319,61 @@ def test_only_the_providers_own_hosts_are_asked(url: str, allowed: bool) -> None
         updated_at=NEVER,
     )
     assert provider.may_ask(url) is allowed
+
+
+async def linked(house: House, owner: SignedIn, subject: str) -> None:
+    """Link the owner with somebody there."""
+    me = owner.principal.organization.id, owner.principal.user.id
+    house.says(subject=subject)
+    url, token = await house.sign_ins.begin_link(*me, "place")
+    await house.sign_ins.finish_link(*me, token, f"code=c&state={parse_qs(urlsplit(url).query)['state'][0]}")
+
+
+async def test_an_identity_that_was_removed_signs_in_no_more(house: House) -> None:
+    owner = await house.open()
+    me = owner.principal.organization.id, owner.principal.user.id
+    await linked(house, owner, "sub-1")
+    await linked(house, owner, "sub-2")
+    entered = await house.enter()
+    links = IdentityLinks(house.desk.work, house.desk.announcer, house.desk.clock)
+    assert [(one.identity.subject, one.active) for one in await links.of(*me)] == [("sub-1", True), ("sub-2", True)]
+    # What is not one's own, or not there, changes nothing.
+    for somebody, subject in (("usr_another", "sub-2"), (me[1], "sub-3")):
+        assert await links.remove(me[0], somebody, ACME.issuer, subject) == Unlinked(0, 0)
+    assert await links.remove(*me, ACME.issuer, "sub-2") == Unlinked(1, 1)
+    assert house.log[-1] is EventType.IDENTITY_UNLINKED
+    assert entered.family.id in {revoked.subject for _, revoked in house.desk.work.store.revoked}
+    with pytest.raises(RefreshTokenInvalid):
+        await house.desk.sessions.refresh(entered.tokens.refresh)
+    assert await house.desk.sessions.refresh(owner.tokens.refresh)
+    # The account is not taken over by its address afterwards.
+    await house.providers.set(me[0], replace(ACME, email_domains=("example.com",)))
+    house.says(email=owner.principal.user.email)
+    with pytest.raises(IdentityNotLinked):
+        await house.enter()
+    house.says(subject="sub-1")
+    assert (await house.enter()).principal.user.id == me[1]
+
+
+async def test_an_identity_of_a_provider_before_does_not_count(house: House) -> None:
+    owner = await house.open()
+    await linked(house, owner, "sub-1")
+    here = owner.principal.organization.id
+    await house.providers.set(here, replace(ACME, issuer="https://id.other.example", client_secret="another"))
+    links = IdentityLinks(house.desk.work, house.desk.announcer, house.desk.clock)
+    assert [one.active for one in await links.of(here, owner.principal.user.id)] == [False]
+
+
+async def test_who_administers_members_removes_their_links_but_owners_only_those_of_owners(house: House) -> None:
+    owner = await house.open()
+    here = owner.principal.organization.id
+    newcomer = await house.enter()
+    await linked(house, owner, "sub-2")
+    links = IdentityLinks(house.desk.work, house.desk.announcer, house.desk.clock)
+    with pytest.raises(OnlyOwners):
+        await links.remove_all(here, owner.principal.user.id, [Role.ADMIN])
+    with pytest.raises(UserNotFound):
+        await links.remove_all(here, "usr_nobody", [Role.OWNER])
+    assert await links.remove_all(here, newcomer.principal.user.id, [Role.ADMIN]) == Unlinked(1, 1)
+    assert await links.remove_all(here, owner.principal.user.id, [Role.OWNER]) == Unlinked(1, 0)
+    assert not house.desk.work.store.identities

@@ -45,7 +45,11 @@ def test_what_gives_somebody_more_rights_wants_a_fresh_proof() -> None:
         "InvitationService": {"CreateInvitation"},
         "RoleService": {"UpdateRole"},
         "ApiKeyService": {"CreateApiKey", "RotateApiKey"},
-        "IdentityProviderService": {"SetIdentityProvider", "RemoveIdentityProvider"},
+        "IdentityProviderService": {
+            "SetIdentityProvider",
+            "RemoveIdentityProvider",
+            "RemoveMemberIdentityLinks",
+        },
     }
     wanted = {f"/deskmesh.auth.v1.{service}/{name}" for service, names in raising.items() for name in names}
     assert {rule.method for rule in TABLE.values() if rule.step_up and rule.permission} == wanted
@@ -55,7 +59,7 @@ def test_what_changes_how_somebody_gets_in_wants_a_fresh_proof() -> None:
     ways_in = {
         "AccountService": {"ChangePassword"},
         "ConsentService": {"AnswerConsent"},
-        "IdentityProviderService": {"BeginIdentityLink"},
+        "IdentityProviderService": {"BeginIdentityLink", "RemoveIdentityLink"},
         "MfaService": {"BeginTotp", "ConfirmTotp", "DisableTotp", "ReplaceRecoveryCodes"},
         "PasskeyService": {"BeginPasskeyRegistration", "FinishPasskeyRegistration", "RemovePasskey"},
     }

@@ -11,7 +11,7 @@ from deskmesh_cli.commands.members import role_names
 from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person
 from deskmesh_cli.console import fail, out
-from deskmesh_cli.records import ask, when
+from deskmesh_cli.records import ask, table, when
 
 app = typer.Typer(help="Signing in by a provider of the organization's own.", no_args_is_help=True)
 
@@ -20,6 +20,8 @@ ROLES = ("customer", "agent", "supervisor", "admin")
 Name = Annotated[str, typer.Argument(help="Name that the button shows.")]
 Issuer = Annotated[str, typer.Argument(help="Issuer, such as https://id.acme.example.")]
 ClientId = Annotated[str, typer.Argument(help="What Deskmesh is called there.")]
+Subject = Annotated[str, typer.Argument(help="The person's identifier there.")]
+UserId = Annotated[str, typer.Argument(help="Identifier of the member.")]
 Domains = Annotated[list[str], typer.Option("--domain", help="Domain of addresses to let in; repeat.")]
 Hosts = Annotated[list[str], typer.Option("--host", help="Another host where its endpoints stand; repeat.")]
 Creates = Annotated[bool, typer.Option("--create-users", help="Make accounts for who comes for the first time.")]
@@ -79,6 +81,51 @@ def remove(person: Person = OWNER, as_json: Json = False) -> None:
         person,
         lambda client: client.identity_providers.RemoveIdentityProvider(request),
         lambda answer: out.print(f"Removed; {answer.ended_sign_ins} sign-ins ended."),
+        as_json=as_json,
+    )
+
+
+@app.command("links")
+@acting
+def links(person: Person = OWNER, as_json: Json = False) -> None:
+    """Show by which identities one signs in to the organization."""
+    ask(
+        person,
+        lambda client: client.identity_providers.ListIdentityLinks(pb.ListIdentityLinksRequest()),
+        lambda answer: table(
+            ("issuer", "subject", "counts", "linked"),
+            (
+                (one.issuer, one.subject, "yes" if one.active else "no", when(one.linked_at))
+                for one in answer.identity_links
+            ),
+            empty="None.",
+        ),
+        as_json=as_json,
+    )
+
+
+@app.command("unlink")
+@acting
+def unlink(issuer: Issuer, subject: Subject, person: Person = OWNER, as_json: Json = False) -> None:
+    """Sign in by one of these identities no more."""
+    request = pb.RemoveIdentityLinkRequest(issuer=issuer, subject=subject)
+    ask(
+        person,
+        lambda client: client.identity_providers.RemoveIdentityLink(request),
+        lambda answer: out.print(f"Not linked any more; {answer.ended_sign_ins} sign-ins ended."),
+        as_json=as_json,
+    )
+
+
+@app.command("unlink-member")
+@acting
+def unlink_member(user_id: UserId, person: Person = OWNER, as_json: Json = False) -> None:
+    """Let a member sign in by no identity any more, until they link one anew."""
+    request = pb.RemoveMemberIdentityLinksRequest(user_id=user_id)
+    ask(
+        person,
+        lambda client: client.identity_providers.RemoveMemberIdentityLinks(request),
+        lambda answer: out.print(f"{answer.removed} identities removed; {answer.ended_sign_ins} sign-ins ended."),
         as_json=as_json,
     )
 

@@ -40,6 +40,10 @@ export class FakeServices {
   me = "usr_robin";
   /** Who was let in. */
   programs = ["The shop"];
+  /** Which organization signs in by Acme. */
+  acmeOf = "acme";
+  /** Who signs in by it as the person. */
+  linked = ["eve-at-acme"];
 
   readonly transport: TransportFactory = (interceptors) =>
     createRouterTransport((router) => this.routes(router), {
@@ -172,7 +176,7 @@ export class FakeServices {
     });
     router.service(IdentityProviderService, {
       getSignInOptions: ({ organizationSlug }) => ({
-        providerName: organizationSlug === "acme" ? "Acme" : "",
+        providerName: organizationSlug === this.acmeOf ? "Acme" : "",
       }),
       beginProviderSignIn: () => ({ authorizationUrl: "#at-acme", attemptToken: "attempt" }),
       finishProviderSignIn: ({ attemptToken, answer }) => {
@@ -183,6 +187,17 @@ export class FakeServices {
       },
       beginIdentityLink: () => ({ authorizationUrl: "#at-acme", attemptToken: "link" }),
       finishIdentityLink: () => ({}),
+      listIdentityLinks: () => ({
+        identityLinks: this.linked.map((subject) => ({
+          issuer: "https://id.acme.example",
+          subject,
+          active: true,
+        })),
+      }),
+      removeIdentityLink: ({ subject }) => {
+        this.linked = this.linked.filter((one) => one !== subject);
+        return {};
+      },
     });
     router.service(PasskeyService, { listPasskeys: () => ({ passkeys: [] }) });
     const linked = (token: string) => {

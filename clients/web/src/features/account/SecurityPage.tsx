@@ -209,9 +209,37 @@ function Provider({ run }: { run: (action: Action) => Promise<void> }) {
   const providers = useApi(ProviderApi);
   const { slug, name: organization } = usePrincipal().organization;
   const { data: name } = useQuery({ queryKey: ["provider", slug], queryFn: () => providers.name(slug) });
+  const links = useQuery({
+    queryKey: ["identity-links", slug],
+    queryFn: () => providers.links(),
+    enabled: Boolean(name),
+  });
   if (!name) return null;
+  if (links.isError) return <Failure error={links.error} onRetry={() => void links.refetch()} />;
+  const linked = links.data?.filter(({ active }) => active) ?? [];
   return (
     <Section title={name} text={`Link your account to sign in to ${organization} with ${name}.`}>
+      {linked.length > 0 && (
+        <ul className={styles.list}>
+          {linked.map((link) => (
+            <li key={link.subject}>
+              {link.subject}
+              <Button
+                size="s"
+                aria-label={`Unlink ${link.subject}`}
+                onClick={() =>
+                  void run(async () => {
+                    await providers.unlink(link);
+                    await links.refetch();
+                  })
+                }
+              >
+                Unlink
+              </Button>
+            </li>
+          ))}
+        </ul>
+      )}
       <Button
         onClick={() => void run(async () => window.location.assign(await providers.beginLink("/security")))}
       >

@@ -1,4 +1,5 @@
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
+import type { IdentityLink } from "../../gen/deskmesh/auth/v1/identity_provider_pb";
 import { IdentityProviderService } from "../../gen/deskmesh/auth/v1/identity_provider_service_pb";
 import { startTrace } from "../../rpc/trace";
 import { call } from "../../rpc/transport";
@@ -59,6 +60,21 @@ export class ProviderApi {
     return call(
       startTrace(),
       async (options) => void (await this.#providers.finishIdentityLink({ attemptToken, answer }, options)),
+    );
+  }
+
+  /** The identities that sign in as the person. */
+  links(): Promise<readonly IdentityLink[]> {
+    return call(
+      startTrace(),
+      async (options) => (await this.#providers.listIdentityLinks({}, options)).identityLinks,
+    );
+  }
+
+  unlink({ issuer, subject }: IdentityLink): Promise<void> {
+    return call(
+      startTrace(),
+      async (options) => void (await this.#providers.removeIdentityLink({ issuer, subject }, options)),
     );
   }
 }
