@@ -39,7 +39,7 @@ async def serve(folder: Path, inference_port: str, usage_port: str) -> None:
     )
     channels = ChannelFactory(CertificateFiles(settings))
     revocations = Revocations()
-    keys = KeySet(jwks_fetcher(settings.jwks_socket))
+    keys = KeySet(jwks_fetcher(settings.issuer_at))
     verifier = TokenVerifier(keys, issuer=ISSUER, audience=AUDIENCE, revocations=revocations)
     async with AsyncExitStack() as stack:
         budgets = BudgetsClient(channels.channel(f"127.0.0.1:{usage_port}", "usage"))

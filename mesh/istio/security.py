@@ -22,11 +22,13 @@ from mesh.istio.plan import (
     Document,
     Plan,
     document,
+    is_service,
     principal,
     selector,
 )
 from mesh.policy.http import OAUTH_DOCUMENTS, OAUTH_PREFIX, OPENAI_PREFIX
 from mesh.policy.table import Rule
+from services.common import revocations
 from services.common.tokens import audience_of
 
 API = "security.istio.io/v1"
@@ -87,6 +89,8 @@ def _policies(plan: Plan, workload: str) -> list[Document]:
     if workload != AUTH:
         return [_allow(workload, rules)] if rules else []
     keys = {"ports": [str(KEYS_PORT)], "methods": ["GET"], "paths": [JWKS_PATH]}
+    services = [one for one in plan.workloads if is_service(one) and one != AUTH]
+    revoked = {"ports": [str(KEYS_PORT)], "methods": ["GET"], "paths": [revocations.PATH]}
     # Istio's control plane fetches the public keys, and has no identity of the mesh.
     open_port = {"selector": {"matchLabels": selector(AUTH)}, "mtls": {"mode": "STRICT"}}
     ports = {str(KEYS_PORT): {"mode": "PERMISSIVE"}}
@@ -94,6 +98,7 @@ def _policies(plan: Plan, workload: str) -> list[Document]:
         _allow(AUTH, rules),
         document(API, "PeerAuthentication", PUBLIC_KEYS, {**open_port, "portLevelMtls": ports}),
         _allow(AUTH, [{"to": [{"operation": keys}]}], name=PUBLIC_KEYS),
+        _allow(AUTH, [_rule(services, [revoked])], name="auth-revocations"),
         _allow(AUTH, [_rule([EDGE], [_oauth(OAUTH_PORT)])], name="auth-oauth"),
     ]
 

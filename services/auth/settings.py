@@ -78,7 +78,7 @@ class AuthSettings(ServiceSettings):
     # mesh's proxy: on the pod's loopback, without TLS.
     oauth_socket: Path | None = None
     oauth_address: LoopbackAddress = ""
-    # The same for the public keys of tokens, which a mesh's control plane fetches.
+    # The same for the public keys of tokens, which a mesh's control plane fetches, and what was revoked.
     keys_address: LoopbackAddress = ""
     # Programs beside the command line, as JSON.
     oauth_clients: tuple[OAuthClient, ...] = ()

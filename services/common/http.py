@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
+import aiohttp
 from aiohttp import web
 from pydantic import AfterValidator
 
@@ -22,6 +23,13 @@ def _on_loopback(address: str) -> str:
 
 # "127.0.0.1:7181" or "[::1]:7181"; empty for none.
 LoopbackAddress = Annotated[str, AfterValidator(_on_loopback)]
+
+
+def way_to(at: Path | str) -> tuple[aiohttp.BaseConnector, str]:
+    """How to ask what listens at a socket or an address: a connector, to be closed, and what URLs begin with."""
+    if isinstance(at, Path):
+        return aiohttp.UnixConnector(path=str(at)), "http://localhost"
+    return aiohttp.TCPConnector(), f"http://{at}"
 
 
 def split(address: str) -> tuple[str, int]:

@@ -21,6 +21,7 @@ import redis.asyncio
 import redis.exceptions
 
 from services.common import background
+from services.common.http import way_to
 
 logger = logging.getLogger(__name__)
 
@@ -120,15 +121,15 @@ def read(message: bytes) -> list[Revocation]:
         raise ValueError("nested too deep") from None
 
 
-def fetcher(socket: Path) -> Fetch:
-    """Asks auth's ops server, over its Unix socket, what was revoked since a moment, and what time it is there."""
+def fetcher(at: Path | str) -> Fetch:
+    """Asks auth, at a socket or an address, what was revoked since a moment, and what time it is there."""
 
     async def fetch(since: float) -> tuple[list[Revocation], float]:
         timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_SECONDS)
-        connector = aiohttp.UnixConnector(path=str(socket))
+        connector, issuer = way_to(at)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get(f"http://auth{PATH}", params={"since": f"{since:.3f}"}, raise_for_status=True) as response,
+            session.get(f"{issuer}{PATH}", params={"since": f"{since:.3f}"}, raise_for_status=True) as response,
         ):
             document = await response.json()
         return decode(document), float(document["now"])

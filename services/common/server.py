@@ -156,7 +156,7 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         self.port = server.add_secure_port(settings.listen_address, server_credentials(files))
         await ops.start()
         stack.push_async_callback(ops.stop)
-        feed = RevocationFeed(revocations, fetcher(settings.jwks_socket), platform.redis)
+        feed = RevocationFeed(revocations, fetcher(settings.issuer_at), platform.redis)
         await feed.poll_once()
         await stack.enter_async_context(feed)
         await server.start()
@@ -214,7 +214,7 @@ def concerns(
     if service:
         audiences.append(audience_of(settings.token_audience, service))
     verifier = TokenVerifier(
-        KeySet(jwks_fetcher(settings.jwks_socket)),
+        KeySet(jwks_fetcher(settings.issuer_at)),
         issuer=settings.token_issuer,
         audience=audiences,
         revocations=revocations,

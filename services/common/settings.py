@@ -2,8 +2,9 @@
 
 import os
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.common.secrets import SecretsSource
@@ -32,7 +33,10 @@ class ServiceSettings(BaseSettings):
     tls_ca_file: Path
     trust_domain: str = "deskmesh.local"
 
-    jwks_socket: Path
+    # Where auth says which keys sign tokens and which tokens were revoked: the socket of its ops server, or host and
+    # port of its HTTP for that, which a mesh's proxies make safe; the address counts where both are set.
+    jwks_socket: Path | None = None
+    jwks_address: str = ""
     token_issuer: str = "https://deskmesh.local"  # noqa: S105 - a name, not a secret
     token_audience: str = "deskmesh"  # noqa: S105 - a name, not a secret
 
@@ -63,6 +67,17 @@ class ServiceSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What code says, then variables, then the stores of secrets."""
         return init_settings, env_settings, SecretsSource(settings_cls, os.environ)
+
+    @property
+    def issuer_at(self) -> Path | str:
+        """Where auth's keys and revocations are asked for."""
+        return self.jwks_address or self.jwks_socket or Path()
+
+    @model_validator(mode="after")
+    def _knows_whose_tokens_hold(self) -> Self:
+        if self.jwks_socket is None and not self.jwks_address:
+            raise ValueError("either jwks_socket or jwks_address is needed")
+        return self
 
     @property
     def spiffe_prefix(self) -> str:

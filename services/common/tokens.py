@@ -12,6 +12,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from services.common.errors import Unauthenticated, Unavailable
+from services.common.http import way_to
 from services.common.revocations import Revocations, subjects_of
 
 logger = logging.getLogger(__name__)
@@ -130,15 +131,15 @@ class KeySet:
         self._next_fetch = self._monotonic() + (FETCH_INTERVAL_SECONDS if self._keys else 0.5)
 
 
-def jwks_fetcher(socket: Path) -> FetchKeys:
-    """Fetches the key set over HTTP from the Unix socket of the issuer's ops server."""
+def jwks_fetcher(at: Path | str) -> FetchKeys:
+    """Fetches the key set over HTTP from the Unix socket of the issuer's ops server, or an address that leads to it."""
 
     async def fetch() -> Keys:
         timeout = aiohttp.ClientTimeout(total=FETCH_TIMEOUT_SECONDS)
-        connector = aiohttp.UnixConnector(path=str(socket))
+        connector, issuer = way_to(at)
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get(f"http://auth{JWKS_PATH}", raise_for_status=True) as response,
+            session.get(f"{issuer}{JWKS_PATH}", raise_for_status=True) as response,
         ):
             return parse_jwks(await response.json())
 

@@ -97,11 +97,11 @@ async def _openai_api(
     stack: AsyncExitStack, settings: GatewaySettings, channels: ChannelFactory, store: redis.asyncio.Redis
 ) -> OpenAiApi:
     revocations = Revocations()
-    feed = RevocationFeed(revocations, fetcher(settings.jwks_socket), store)
+    feed = RevocationFeed(revocations, fetcher(settings.issuer_at), store)
     await feed.poll_once()
     await stack.enter_async_context(feed)
     verifier = TokenVerifier(
-        KeySet(jwks_fetcher(settings.jwks_socket)),
+        KeySet(jwks_fetcher(settings.issuer_at)),
         issuer=settings.token_issuer,
         audience=settings.token_audience,
         revocations=revocations,

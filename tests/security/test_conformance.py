@@ -24,6 +24,7 @@ import pytest_asyncio
 
 from mesh.istio.plan import JWKS_PATH, KEYS_PORT, RPC_PORT
 from mesh.policy.table import Rule
+from services.common import revocations
 from tests.security.callers import (
     OF_THE_MESH,
     TOKEN_EXPIRED,
@@ -178,4 +179,5 @@ async def test_nobody_without_a_certificate_of_ours_gets_a_connection(
 def test_of_all_ports_only_the_public_keys_are_served_without_a_certificate(asked: Enforcers) -> None:
     assert asked.istio_without_tls("auth", JWKS_PATH, KEYS_PORT, "GET").allowed
     assert asked.istio_without_tls("auth", "/metrics", KEYS_PORT, "GET").status == 403
+    assert asked.istio_without_tls("auth", revocations.PATH, KEYS_PORT, "GET").status == 403
     assert asked.istio_without_tls("auth", PLAN.of_callee("auth")[0].method, KEYS_PORT).status == 403

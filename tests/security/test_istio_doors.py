@@ -8,6 +8,7 @@ from mesh.istio.plan import AUTH, EDGE, GATEWAY_PORT, JWKS_PATH, KEYS_PORT, OAUT
 from mesh.policy.http import OAUTH_DOCUMENTS
 from mesh.policy.table import load_table, services
 from mesh.rest.paths import VARIABLE, Binding, bindings
+from services.common import revocations
 from services.common.tokens import parse_jwks
 from tests.security.callers import Caller, from_outside
 from tests.security.enforcers import manifests
@@ -97,6 +98,18 @@ def test_oauth_comes_through_the_gateway_to_auth_and_from_nowhere_else(mesh: Mes
     # By the port of the RPCs nobody gets to it, nor by its own to an RPC.
     assert at_auth("deskmesh.local/ns/dev/sa/edge", port=RPC_PORT).status == 403
     assert at_auth("deskmesh.local/ns/dev/sa/edge", path="/deskmesh.auth.v1.AuthService/SignIn").status == 403
+
+
+def test_services_of_the_environment_alone_hear_what_was_revoked(mesh: Mesh) -> None:
+    def at_auth(principal: str, path: str = revocations.PATH) -> Answer:
+        return mesh.answer(AT_AUTH, Request(path, principal, method="GET", port=KEYS_PORT))
+
+    for service in ("tickets", "gateway", "models"):
+        assert at_auth(f"deskmesh.local/ns/dev/sa/{service}").allowed
+    for other in ("ns/dev/sa/edge", "ns/dev/sa/web", "ns/dev/sa/inference", "ns/staging/sa/tickets"):
+        assert at_auth(f"deskmesh.local/{other}").status == 403
+        assert at_auth(f"deskmesh.local/{other}", JWKS_PATH).allowed
+    assert at_auth("").status == 403
 
 
 def test_a_token_for_the_userinfo_alone_reaches_it(mesh: Mesh) -> None:

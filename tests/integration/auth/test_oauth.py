@@ -20,6 +20,8 @@ from deskmesh.auth.v1.audit_service_pb2 import ListAuditEventsRequest
 from deskmesh.auth.v1.audit_service_pb2_grpc import AuditServiceStub
 from services.auth.oauth import CLI
 from services.common.ids import new_id
+from services.common.revocations import fetcher
+from services.common.tokens import jwks_fetcher
 from tests.integration.auth.people import Person
 from tests.integration.auth.programs import BACK, ISSUER, SECRET, VERIFIER, Provider
 from tests.support.server import refused
@@ -55,8 +57,12 @@ async def test_a_mesh_s_proxy_finds_the_same_on_loopback_and_a_control_plane_the
         assert (await http.get(oauth + configuration)).json() == (await provider.http.get(configuration)).json()
         assert (await http.post(f"{oauth}/oauth/device_authorization", data=asked)).json()["user_code"]
         assert (await http.get(public + jwks)).json() == (await provider.http.get(jwks)).json()
-        for path in (configuration, "/oauth/token", "/metrics", "/readyz", "/revocations"):
+        for path in (configuration, "/oauth/token", "/metrics", "/readyz"):
             assert (await http.get(public + path)).status_code == 404
+    # What every service asks at its start and since, by the address as by the socket.
+    assert await jwks_fetcher(provider.keys_address)()
+    _, now = await fetcher(provider.keys_address)(0.0)
+    assert now > 0
 
 
 async def test_a_program_with_a_secret_learns_who_signed_in(provider: Provider) -> None:

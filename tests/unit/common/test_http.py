@@ -4,6 +4,7 @@ import stat
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -12,6 +13,7 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from services.common.http import LoopbackAddress, listen
+from services.common.settings import ServiceSettings
 
 ADDRESS: TypeAdapter[str] = TypeAdapter(LoopbackAddress)
 
@@ -62,3 +64,34 @@ async def test_a_socket_and_a_port_answer_alike_until_the_end(stack: AsyncExitSt
 
 async def test_without_an_address_there_is_no_port(stack: AsyncExitStack, tmp_path: Path) -> None:
     assert await listen(stack, runner(), socket=tmp_path / "a.sock") is None
+
+
+@pytest.mark.parametrize(
+    ("given", "at"),
+    [
+        ({"jwks_socket": Path("/run/auth.ops.sock")}, Path("/run/auth.ops.sock")),
+        ({"jwks_address": "auth:7180"}, "auth:7180"),
+        ({"jwks_socket": Path("/run/auth.ops.sock"), "jwks_address": "auth:7180"}, "auth:7180"),
+    ],
+)
+def test_a_service_knows_whose_tokens_hold_by_a_socket_or_an_address(given: dict[str, Any], at: Path | str) -> None:
+    assert settings(**given).issuer_at == at
+
+
+def test_without_either_it_does_not_start() -> None:
+    with pytest.raises(ValidationError, match="jwks_address"):
+        settings()
+
+
+def settings(**given: Any) -> ServiceSettings:
+    file = Path("/pki/tls")
+    return ServiceSettings(
+        database_url="",
+        redis_url="",
+        listen_address="127.0.0.1:0",
+        ops_socket=file,
+        tls_cert_file=file,
+        tls_key_file=file,
+        tls_ca_file=file,
+        **given,
+    )
