@@ -93,10 +93,11 @@ class Load:
         self.counts["unary"] += 1
 
 
-def changed(target: Path, **changes: Any) -> str:
+def changed(target: Path, *, cache_factor: int = 1, **changes: Any) -> str:
     """The target with another version of its first model, which differs in these fields or just in being another."""
     content = yaml.safe_load(target.read_text())
     model = content["models"][0]
+    model["engine"]["kv_cache_mebibytes"] *= cache_factor
     # Read by nobody; but a configuration of its own is a version of its own.
     model.setdefault("environment", {})["REDEPLOYED"] = str(time.time_ns())
     model.update(changes)
@@ -136,7 +137,7 @@ async def deploy_bad(load: Load, target: Path, folder: Path) -> list[dict[str, A
         weights = folder / name.replace(" ", "-")
         await asyncio.to_thread(write, Path(source), weights, bad)
         before = await load.serving()
-        content = changed(target, source={"kind": "path", "path": str(weights)})
+        content = changed(target, cache_factor=bad.cache_factor, source={"kind": "path", "path": str(weights)})
         entry = await asyncio.to_thread(deploy, content, folder / f"{weights.name}.yaml", name)
         _, listed = await asyncio.to_thread(deskmesh, "list")
         newest = listed["deployments"][0]

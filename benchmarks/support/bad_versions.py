@@ -14,10 +14,14 @@ SLOWER = 4
 
 @dataclass(frozen=True, slots=True)
 class BadVersion:
-    """What is done to a copy of the model, and the words of which one begins or is in the failure on record."""
+    """What is done to a copy of the model, and the words of which one begins or is in the failure on record.
+
+    `cache_factor` is how much larger its KV cache has to be.
+    """
 
     spoil: Callable[[Path], None]
     told: tuple[str, ...]
+    cache_factor: int = 1
 
 
 def write(source: Path, folder: Path, bad: BadVersion) -> None:
@@ -74,7 +78,7 @@ def _crashing(folder: Path) -> None:
 
 BAD: Mapping[str, BadVersion] = {
     "wrong template": BadVersion(_wrong_template, ("template:",)),
-    "slow": BadVersion(_slow, ("tokens/s:", "first token:")),
+    "slow": BadVersion(_slow, ("tokens/s:", "first token:"), cache_factor=SLOWER),
     "ungrounded": BadVersion(_ungrounded, ("grounded:",)),
     "crashing at start": BadVersion(_crashing, ("Error",)),
 }

@@ -7,6 +7,7 @@ from ray.autoscaler._private.resource_demand_scheduler import get_bin_pack_resid
 from vllm.config import KVTransferConfig, LoRAConfig, ParallelConfig, SchedulerConfig
 
 from serve_apps.assistant.config import HubSource, ModelConfig, load_config
+from serve_apps.assistant.engine_check import problems
 from serve_apps.assistant.engine_config import KvTransfer, VllmEngineConfig
 from serve_apps.assistant.engines.vllm import engine_arguments
 from serve_apps.assistant.placement import placement
@@ -97,3 +98,13 @@ def test_a_model_of_a_hub_may_be_fetched_and_a_local_one_not(tmp_path: Path) -> 
     assert fetched["runtime_env"]["env_vars"]["HF_HUB_OFFLINE"] == "0"
     local = placement(load_config(CONFIGS / "laptop.yaml").models[0], loopback=True)["ray_actor_options"]
     assert local["runtime_env"]["env_vars"]["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize(("mebibytes", "found"), [(180, []), (179, ["needs 180, 179 are given"])])
+def test_a_cache_that_cannot_hold_one_request_is_found_before_the_weights_are_loaded(
+    mebibytes: int, found: list[str]
+) -> None:
+    [model] = (one for one in load_config(CONFIGS / "laptop.yaml").models if isinstance(one.engine, VllmEngineConfig))
+    engine = model.engine.model_copy(update={"kv_cache_mebibytes": mebibytes})
+    said = problems(model.model_copy(update={"engine": engine, "context_length": 4096}))
+    assert [problem.rpartition("tokens ")[2] for problem in said] == found
