@@ -69,6 +69,7 @@ from services.auth.usecases.places import Places
 from services.auth.usecases.programs import Programs
 from services.auth.usecases.provider import Provider
 from services.auth.usecases.provider_sign_in import ProviderSignIns
+from services.auth.usecases.provider_sign_out import ProviderSignOuts
 from services.auth.usecases.roles import Roles
 from services.auth.usecases.sessions import Sessions
 from services.auth.usecases.signing_keys import SigningKeys
@@ -187,7 +188,8 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
             pepper=pepper,
         )
         telemetry = OAuthTelemetry(platform.metrics.registry, settings.trace_sample_ratio)
-        endpoints = OAuthHttp(provider, grammar, ring.jwks, issuer, telemetry).application()
+        sign_outs = ProviderSignOuts(work, external, allowances, announcer, platform.clock)
+        endpoints = OAuthHttp(provider, sign_outs, grammar, ring.jwks, issuer, telemetry).application()
         runner = web.AppRunner(endpoints, access_log=None, shutdown_timeout=settings.drain_seconds)
         await listen(stack, runner, socket=settings.oauth_socket, address=settings.oauth_address)
     return [

@@ -92,6 +92,14 @@ class Assertion:
 
 
 @dataclass(frozen=True, slots=True)
+class SignedOut:
+    """Who signed out at a provider; of their sign-ins, those that began until then (seconds since the epoch)."""
+
+    subject: str
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
 class Handshake:
     """The secrets of one attempt. All follow from its token, which only the browser keeps."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider
+from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider, SignedOut
 
 
 class IdentityProviders(Protocol):
@@ -11,6 +11,9 @@ class IdentityProviders(Protocol):
 
     async def find(self, organization_id: str) -> IdentityProvider | None:
         """The provider of an organization."""
+
+    async def of_issuer(self, issuer: str) -> Sequence[IdentityProvider]:
+        """Those of all organizations that sign in by an issuer; at most 100. For a unit of work of the system."""
 
     async def put(self, provider: IdentityProvider) -> None:
         """Keep it in place of what was there."""
@@ -49,3 +52,9 @@ class ExternalProviders(Protocol):
         answer: Mapping[str, str],
     ) -> Assertion:
         """Who came back. Raises ProviderSignInInvalid or ProviderSignInRefused."""
+
+    def issuer_of(self, token: str) -> str:
+        """Whose logout token it says it is. Raises ProviderSignInInvalid."""
+
+    async def signed_out(self, provider: IdentityProvider, token: str) -> SignedOut:
+        """Who signed out there. Raises ProviderSignInInvalid unless the logout token holds."""

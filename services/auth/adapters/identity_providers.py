@@ -1,6 +1,7 @@
 """Identity providers and identities in Postgres."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     Boolean,
@@ -9,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     LargeBinary,
     PrimaryKeyConstraint,
+    Row,
     String,
     Table,
     Text,
@@ -24,6 +26,7 @@ from services.auth.provider_errors import IdentityNotAllowed
 from services.auth.tables import metadata
 
 MOST_IDENTITIES = 100
+MOST_OF_ONE_ISSUER = 100
 
 # The secret is sealed as those of authenticator apps are.
 identity_providers = Table(
@@ -64,18 +67,12 @@ class SqlIdentityProviders:
         row = (await self._session.execute(select(table).where(table.c.organization_id == organization_id))).first()
         if row is None:
             return None
-        return IdentityProvider(
-            row.organization_id,
-            row.name,
-            row.issuer,
-            row.client_id,
-            row.sealed_secret,
-            tuple(row.email_domains),
-            tuple(row.hosts),
-            row.creates_users,
-            Role(row.role),
-            row.updated_at,
-        )
+        return _provider(row)
+
+    async def of_issuer(self, issuer: str) -> Sequence[IdentityProvider]:
+        table = identity_providers
+        chosen = select(table).where(table.c.issuer == issuer).order_by(table.c.organization_id)
+        return [_provider(row) for row in await self._session.execute(chosen.limit(MOST_OF_ONE_ISSUER))]
 
     async def put(self, provider: IdentityProvider) -> None:
         values = {name: getattr(provider, name) for name in IdentityProvider.__slots__}
@@ -119,3 +116,18 @@ class SqlIdentityProviders:
             table.c.subject == identity.subject,
         )
         await self._session.execute(chosen)
+
+
+def _provider(row: Row[Any]) -> IdentityProvider:
+    return IdentityProvider(
+        row.organization_id,
+        row.name,
+        row.issuer,
+        row.client_id,
+        row.sealed_secret,
+        tuple(row.email_domains),
+        tuple(row.hosts),
+        row.creates_users,
+        Role(row.role),
+        row.updated_at,
+    )

@@ -22,6 +22,7 @@ from services.auth.oauth import (
 from services.auth.oauth_ports import Grammar
 from services.auth.usecases.exchange import Exchanged
 from services.auth.usecases.provider import Issued, Provider
+from services.auth.usecases.provider_sign_out import ProviderSignOuts
 from services.common.dependencies import as_unavailable
 from services.common.errors import DomainError, Exhausted, Unavailable
 from services.common.tokens import ALGORITHM, JWKS_PATH
@@ -44,9 +45,16 @@ class OAuthHttp:
     """The endpoints. `issuer` is the public address that they stand under, without a slash at its end."""
 
     def __init__(
-        self, provider: Provider, grammar: Grammar, jwks: Callable[[], bytes], issuer: str, telemetry: OAuthTelemetry
+        self,
+        provider: Provider,
+        sign_outs: ProviderSignOuts,
+        grammar: Grammar,
+        jwks: Callable[[], bytes],
+        issuer: str,
+        telemetry: OAuthTelemetry,
     ) -> None:
         self._provider = provider
+        self._sign_outs = sign_outs
         self._grammar = grammar
         self._jwks = jwks
         self._issuer = issuer
@@ -64,6 +72,7 @@ class OAuthHttp:
         app.router.add_post("/oauth/device_authorization", self._device)
         app.router.add_post("/oauth/introspect", self._introspect)
         app.router.add_post("/oauth/revoke", self._revoke)
+        app.router.add_post("/oauth/backchannel_logout", self._signed_out_elsewhere)
         app.router.add_get("/oauth/userinfo", self._userinfo, allow_head=False)
         app.router.add_post("/oauth/userinfo", self._userinfo)
         return app
@@ -147,6 +156,11 @@ class OAuthHttp:
 
     async def _revoke(self, request: web.Request) -> web.StreamResponse:
         await self._provider.revoke(await _form(request))
+        return web.Response(headers=PRIVATE)
+
+    async def _signed_out_elsewhere(self, request: web.Request) -> web.StreamResponse:
+        """OpenID Connect Back-Channel Logout 1.0, 2.5: an organization's provider says who signed out there."""
+        await self._sign_outs.end((await _form(request)).get("logout_token"), _source(request))
         return web.Response(headers=PRIVATE)
 
     async def _userinfo(self, request: web.Request) -> web.StreamResponse:

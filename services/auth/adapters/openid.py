@@ -18,9 +18,10 @@ from joserfc.errors import InvalidKeyIdError, JoseError
 from joserfc.jwk import KeySet
 from joserfc.jws import JWSRegistry
 
+from services.auth.adapters import logout_tokens
 from services.auth.adapters.outside import NotReached, Outside
 from services.auth.domain import normalize_email
-from services.auth.identity_providers import Assertion, Handshake, IdentityProvider
+from services.auth.identity_providers import Assertion, Handshake, IdentityProvider, SignedOut
 from services.auth.provider_errors import (
     IdentityProviderInvalid,
     IdentityProviderUnavailable,
@@ -100,6 +101,21 @@ class OpenIdProviders:
         if not claims.get("email"):
             claims |= await self._userinfo(provider, known.metadata, tokens, claims["sub"])
         return _assertion(claims)
+
+    def issuer_of(self, token: str) -> str:
+        return logout_tokens.issuer_of(token)
+
+    async def signed_out(self, provider: IdentityProvider, token: str) -> SignedOut:
+        known = await self._ask(provider)
+        registry = _registry(known)
+        try:
+            try:
+                said = jwt.decode(token, await self._keys(provider, known), registry=registry)
+            except InvalidKeyIdError:
+                said = jwt.decode(token, await self._keys(provider, known, again=True), registry=registry)
+        except (JoseError, ValueError, TypeError, RecursionError):
+            raise ProviderSignInInvalid from None
+        return logout_tokens.signed_out(provider, said.header, said.claims)
 
     async def _ask(self, provider: IdentityProvider) -> _Known:
         known = self._known.get(_key(provider))
@@ -184,8 +200,7 @@ class OpenIdProviders:
         self, provider: IdentityProvider, known: _Known, tokens: Document, handshake: Handshake
     ) -> Document:
         """What the ID token says, once everything about it holds. Raises ProviderSignInInvalid."""
-        offered = known.metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
-        registry = JWSRegistry(algorithms=[one for one in ALGORITHMS if one in offered], strict_check_header=False)
+        registry = _registry(known)
         try:
             try:
                 token = jwt.decode(tokens["id_token"], await self._keys(provider, known), registry=registry)
@@ -233,6 +248,12 @@ class OpenIdProviders:
 
 def _key(provider: IdentityProvider) -> tuple[str, tuple[str, ...]]:
     return provider.issuer, provider.hosts
+
+
+def _registry(known: _Known) -> JWSRegistry:
+    """What the provider may sign with."""
+    offered = known.metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
+    return JWSRegistry(algorithms=[one for one in ALGORITHMS if one in offered], strict_check_header=False)
 
 
 def _check_answer(answer: Mapping[str, str], handshake: Handshake, metadata: Document, issuer: str) -> None:

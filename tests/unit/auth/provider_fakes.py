@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider
-from services.auth.provider_errors import IdentityNotAllowed
+from services.auth.identity_providers import Assertion, Handshake, Identity, IdentityProvider, SignedOut
+from services.auth.provider_errors import IdentityNotAllowed, ProviderSignInInvalid
 from services.common.errors import DomainError
 from tests.unit.auth.store_fakes import FakeStore
 
@@ -17,6 +17,9 @@ class FakeIdentityProviders:
 
     async def find(self, organization_id: str) -> IdentityProvider | None:
         return self._store.providers.get(organization_id) if self._tenant in (None, organization_id) else None
+
+    async def of_issuer(self, issuer: str) -> Sequence[IdentityProvider]:
+        return [one for one in self._store.providers.values() if one.issuer == issuer]
 
     async def put(self, provider: IdentityProvider) -> None:
         self._store.providers[provider.organization_id] = provider
@@ -48,6 +51,8 @@ class FakeExternal:
         self.says: Assertion | DomainError = Assertion("sub-1", "eve@acme.example", email_verified=True, name="Eve")
         self.checked: list[str] = []
         self.secrets: list[str] = []
+        # Organization → what its provider's logout tokens are taken to say.
+        self.sign_outs: dict[str, SignedOut] = {}
 
     async def check(self, provider: IdentityProvider) -> None:
         self.checked.append(provider.issuer)
@@ -68,3 +73,13 @@ class FakeExternal:
         if isinstance(self.says, DomainError):
             raise self.says
         return self.says
+
+    def issuer_of(self, token: str) -> str:
+        if not token:
+            raise ProviderSignInInvalid
+        return token
+
+    async def signed_out(self, provider: IdentityProvider, token: str) -> SignedOut:
+        if (said := self.sign_outs.get(provider.organization_id)) is None:
+            raise ProviderSignInInvalid
+        return said

@@ -1,6 +1,7 @@
 """Signing in by an organization's provider: whose word counts for what, on ports in memory."""
 
 from dataclasses import replace
+from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -8,7 +9,8 @@ import pytest
 from services.auth.audit import EventType
 from services.auth.domain import Membership, Role
 from services.auth.errors import CredentialsInvalid, OnlyOwners, RefreshTokenInvalid, UserNotFound
-from services.auth.identity_providers import NEVER, Assertion, IdentityProvider
+from services.auth.identity_providers import NEVER, Assertion, IdentityProvider, SignedOut
+from services.auth.oauth import Refused
 from services.auth.provider_errors import (
     IdentityNotAllowed,
     IdentityNotLinked,
@@ -21,6 +23,7 @@ from services.auth.usecases.identity_providers import IdentityProviders, Setting
 from services.auth.usecases.opening import SignedIn
 from services.auth.usecases.places import Person, Places
 from services.auth.usecases.provider_sign_in import LIFETIME, ProviderSignIns
+from services.auth.usecases.provider_sign_out import ProviderSignOuts
 from services.auth.usecases.sessions import SignIn
 from services.common.errors import InvalidInput, PermissionDenied
 from tests.unit.auth.factor_fakes import FakeEnvelope
@@ -377,3 +380,30 @@ async def test_who_administers_members_removes_their_links_but_owners_only_those
     assert await links.remove_all(here, newcomer.principal.user.id, [Role.ADMIN]) == Unlinked(1, 1)
     assert await links.remove_all(here, owner.principal.user.id, [Role.OWNER]) == Unlinked(1, 0)
     assert not house.desk.work.store.identities
+
+
+async def test_signing_out_there_ends_what_began_before_in_the_organizations_that_hear_it(house: House) -> None:
+    owner = await house.open()
+    here = owner.principal.organization.id
+    before = await house.enter()
+    desk = house.desk
+    sign_outs = ProviderSignOuts(desk.work, house.external, desk.allowances, desk.announcer, desk.clock)
+    for token in ("", "https://id.nobody.example", ACME.issuer):
+        with pytest.raises(Refused):
+            await sign_outs.end(token, "place")
+    house.external.sign_outs[here] = SignedOut("sub-1", desk.now.timestamp() + 60)
+    desk.now += timedelta(seconds=61)
+    after = await house.enter()
+    # Another organization signs in by the same provider, for which this token does not hold.
+    other = await desk.founder("bob@example.com", "other")
+    await house.providers.set(other.principal.organization.id, ACME)
+    assert await sign_outs.end(ACME.issuer, "place") == 1
+    assert house.log[-1] is EventType.SIGN_OUT
+    with pytest.raises(RefreshTokenInvalid):
+        await desk.sessions.refresh(before.tokens.refresh)
+    assert await desk.sessions.refresh(after.tokens.refresh)
+    # Again, it ends nothing more; and it is about nobody whom no account stands for.
+    assert await sign_outs.end(ACME.issuer, "place") == 0
+    house.external.sign_outs[here] = SignedOut("sub-9", desk.now.timestamp() + 60)
+    assert await sign_outs.end(ACME.issuer, "place") == 0
+    assert ("provider-sign-out", "place") in desk.allowances.taken
