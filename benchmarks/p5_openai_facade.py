@@ -31,6 +31,7 @@ import yaml
 from benchmarks.harness import alternate, compare, report
 from benchmarks.support.simulated_model import MODEL
 from tests.support.pki import TestPki, TokenIssuer
+from tests.support.valkey import running_valkey
 
 LITELLM = "1.109.1"
 CACHE = Path("~/.cache/deskmesh/benchmarks").expanduser()
@@ -208,7 +209,8 @@ async def main() -> None:
 
         model_pid = await serve("simulated_model")
         http, inference, usage = (await written(folder / "model.ports")).split()
-        gateway_pid = await serve("openai_gateway", inference, usage)
+        valkey_url = stack.enter_context(running_valkey())
+        gateway_pid = await serve("openai_gateway", inference, usage, valkey_url)
         gateway = await written(folder / "gateway.port")
         config = folder / "litellm.yaml"
         config.write_text(yaml.safe_dump(litellm_config(http)))

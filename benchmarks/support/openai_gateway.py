@@ -1,7 +1,7 @@
 """P5's side of ours: the API of the gateway, wired as in its process, on a TCP port as the other proxy has one.
 
-`python -m benchmarks.support.openai_gateway FOLDER INFERENCE_PORT USAGE_PORT`; its port is written to
-`FOLDER/gateway.port`. Tokens are checked, rules too, and every call is reserved for and settled.
+`python -m benchmarks.support.openai_gateway FOLDER INFERENCE_PORT USAGE_PORT VALKEY_URL`; its port is written to
+`FOLDER/gateway.port`. Tokens are checked, rules too, and every call is counted in Valkey, reserved for and settled.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+import redis.asyncio
 from aiohttp import web
 
 from services.common.clients import ChannelFactory
@@ -20,13 +21,18 @@ from services.common.tls import CertificateFiles
 from services.common.tokens import KeySet, TokenVerifier, jwks_fetcher
 from services.gateway.adapters.budgets import BudgetsClient
 from services.gateway.adapters.models import ModelsClient
+from services.gateway.adapters.tokens import ValkeyHolds
 from services.gateway.openai.identity import Doorkeeper
 from services.gateway.openai.servicer import OpenAiApi
-from services.gateway.openai.spending import Spending
+from services.gateway.openai.spending import LEASE_SECONDS, Spending
+from services.gateway.token_limits import TokenLimits, TokenRates
 from tests.support.pki import AUDIENCE, ISSUER, TestPki
 
+# Beyond what a run uses: counted, never refused.
+TOKENS_A_MINUTE = 60_000_000
 
-async def serve(folder: Path, inference_port: str, usage_port: str) -> None:
+
+async def serve(folder: Path, inference_port: str, usage_port: str, valkey_url: str) -> None:
     """Serve until killed."""
     identity: dict[str, Any] = dict(TestPki(folder / "pki").files("gateway"))
     settings = ServiceSettings(
@@ -45,7 +51,11 @@ async def serve(folder: Path, inference_port: str, usage_port: str) -> None:
         budgets = BudgetsClient(channels.channel(f"127.0.0.1:{usage_port}", "usage"))
         spending = await stack.enter_async_context(Spending(budgets))
         models = ModelsClient(channels.channel(f"127.0.0.1:{inference_port}", "inference"))
-        api = OpenAiApi(Doorkeeper(verifier, revocations), models, spending)
+        store = redis.asyncio.Redis.from_url(valkey_url)
+        stack.push_async_callback(store.aclose)
+        rates = TokenRates.per_minute(TOKENS_A_MINUTE, TOKENS_A_MINUTE, TOKENS_A_MINUTE)
+        tokens = TokenLimits(ValkeyHolds(store), rates, lease_seconds=LEASE_SECONDS)
+        api = OpenAiApi(Doorkeeper(verifier, revocations), models, spending, tokens)
         runner = web.AppRunner(api.application(), access_log=None, handler_cancellation=True, auto_decompress=False)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -55,4 +65,4 @@ async def serve(folder: Path, inference_port: str, usage_port: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))
+    asyncio.run(serve(Path(sys.argv[1]), *sys.argv[2:5]))
