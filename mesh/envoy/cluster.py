@@ -81,8 +81,9 @@ def files(door: Door, methods: Iterable[Method]) -> Mapping[str, str]:
         rest_refusals=(),
         openai_refusals=(),
     )
-    written = {f"inference-{name}.yaml": json.dumps(secret, indent=2) for name, secret in secrets(door.tls).items()}
-    return {"inference.yaml": yaml.safe_dump(yaml.safe_load(text), sort_keys=False, width=120), **written}
+    read = {f"inference-{name}.yaml": json.dumps(secret, indent=2) for name, secret in secrets(door.tls).items()}
+    config = yaml.load(text, Loader=yaml.CSafeLoader)
+    return {"inference.yaml": yaml.safe_dump(config, sort_keys=False, width=120), **read}
 
 
 def forwarded_policies(methods: Iterable[Method]) -> Policies:

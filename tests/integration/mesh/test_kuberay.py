@@ -1,6 +1,7 @@
 """The manifests of the inference plane: Ray's own parsers read them, the schemas of Kubernetes accept the pods, the
 applications are built from them, and the machines hold what the models need."""
 
+import copy
 import functools
 import subprocess
 import warnings
@@ -62,6 +63,11 @@ def config(target: str) -> TargetConfig:
 
 @pytest.fixture
 def resources(target: str) -> list[Resource]:
+    return copy.deepcopy(parsed(target))
+
+
+@functools.cache
+def parsed(target: str) -> list[Resource]:
     return list(yaml.load_all((FOLDER / f"{target}.yaml").read_text(), Loader=yaml.CSafeLoader))
 
 
@@ -298,9 +304,9 @@ def test_envoy_takes_its_configuration(
 
 def test_envoy_holds_callers_to_the_policy_of_the_laptops(resources: list[Resource], config: TargetConfig) -> None:
     (data,) = (one["data"] for one in resources if one["kind"] == "ConfigMap")
-    cluster = yaml.safe_load(data["inference.yaml"])
+    cluster = yaml.load(data["inference.yaml"], Loader=yaml.CSafeLoader)
     topology = Door(models={model.application: model.name for model in config.models}, needed=()).topology
-    laptop = yaml.safe_load(render("inference", topology, load_methods()))
+    laptop = yaml.load(render("inference", topology, load_methods()), Loader=yaml.CSafeLoader)
 
     def manager(of: Resource) -> Resource:
         found: Resource = of["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
