@@ -7,7 +7,7 @@ from mesh.envoy.methods import load_methods
 from mesh.envoy.render import audiences
 from mesh.envoy.topology import Topology, Upstream
 from mesh.istio import security
-from mesh.istio.plan import Plan
+from mesh.istio.plan import EDGE, Plan
 from mesh.policy.table import load_table
 from services.auth.settings import EXCHANGEABLE
 
@@ -33,7 +33,7 @@ def test_the_door_lets_tokens_for_one_service_pass_but_none_for_auth() -> None:
 
 
 def test_so_does_the_mesh() -> None:
-    found = list(_values(security.base(Plan.of(load_table())), "audiences"))
+    found = list(_values(security.of_workload(Plan.of(load_table()), EDGE), "audiences"))
     assert [set(one) - {"deskmesh/userinfo"} for one in found] == [{"deskmesh"} | NARROW]
 
 
