@@ -2,13 +2,18 @@
 
 import json
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
 import openai
+import pytest
 import pytest_asyncio
 
+from serve_apps.assistant.models import cache_folder
 from tests.support.stack import Stack
 
 MODEL = "smollm2-135m-instruct"
@@ -55,6 +60,41 @@ async def test_decoding_is_held_to_a_schema(client: openai.AsyncOpenAI) -> None:
     assert json.loads(answer.choices[0].message.content or "")["colour"] in ("red", "green")
 
 
+async def test_a_tool_that_must_be_called_is_called_as_its_schema_says(client: openai.AsyncOpenAI) -> None:
+    tools: Any = [
+        {"type": "function", "function": {"name": "paint", "description": "Paints a wall.", "parameters": SCHEMA}},
+        {"type": "function", "function": {"name": "leave", "description": "Leaves it as it is."}},
+    ]
+    named: Any = {"type": "function", "function": {"name": "paint"}}
+    choices: list[tuple[Any, set[str]]] = [(named, {"paint"}), ("required", {"paint", "leave"})]
+    for choice, names in choices:
+        answer = await client.chat.completions.create(
+            model=MODEL, messages=ASKED, tools=tools, tool_choice=choice, max_tokens=48, temperature=0
+        )
+        assert answer.choices[0].finish_reason == "tool_calls"
+        assert answer.choices[0].message.tool_calls
+        for call in answer.choices[0].message.tool_calls:
+            assert call.type == "function"
+            assert call.function.name in names
+            arguments = json.loads(call.function.arguments)
+            assert arguments.get("colour") in ("red", "green") if call.function.name == "paint" else arguments == {}
+
+
+async def test_several_answers_and_where_they_stop(client: openai.AsyncOpenAI) -> None:
+    wanted: Any = {"model": MODEL, "messages": ASKED, "max_tokens": 8, "seed": 3}
+    several = await client.chat.completions.create(**wanted, n=2)
+    assert [choice.index for choice in several.choices] == [0, 1]
+    first = several.choices[0].message.content or ""
+    alone = await client.chat.completions.create(**wanted)
+    assert alone.choices[0].message.content == first
+    assert several.usage
+    assert alone.usage
+    assert several.usage.prompt_tokens == alone.usage.prompt_tokens
+    end = first[len(first) // 2 :][:3]
+    stopped = await client.chat.completions.create(**wanted, stop=[end])
+    assert (stopped.choices[0].message.content, stopped.choices[0].finish_reason) == (first[: first.index(end)], "stop")
+
+
 async def test_models_and_vectors(client: openai.AsyncOpenAI) -> None:
     names = [model.id async for model in client.models.list()]
     assert MODEL in names
@@ -71,3 +111,23 @@ async def test_models_and_vectors(client: openai.AsyncOpenAI) -> None:
 
 def _cosine(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+# Its imports alone take longer than all of the above.
+@pytest.mark.nightly
+def test_vllms_own_benchmark_finds_nothing_amiss(stack: Stack, tmp_path: Path) -> None:
+    made = stack.deskmesh_json("api-keys", "create", "Benchmark", "--scope", "inference.use")
+    command = [
+        *(sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve"),
+        *("--backend", "openai-chat", "--base-url", stack.edge_url, "--endpoint", "/v1/chat/completions"),
+        *("--model", MODEL, "--tokenizer", str(cache_folder() / MODEL)),
+        *("--dataset-name", "random", "--random-input-len", "16", "--random-output-len", "8"),
+        *("--num-prompts", "6", "--max-concurrency", "3", "--disable-tqdm"),
+        *("--save-result", "--result-dir", str(tmp_path), "--result-filename", "result.json"),
+    ]
+    environment = stack.environment | {"OPENAI_API_KEY": made["secret"], "SSL_CERT_FILE": str(stack.ca_file)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["completed"], result["failed"]) == (6, 0)
+    assert 0 < result["total_output_tokens"] <= 48
