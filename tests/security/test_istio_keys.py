@@ -29,7 +29,9 @@ AT_THE_GATEWAY = Workload("dev", {"app": GATEWAY})
 EDGE_ITSELF = f"{TRUST_DOMAIN}/ns/dev/sa/edge"
 WHO_AM_I = "/deskmesh.auth.v1.AuthService/WhoAmI"
 SIGN_IN = "/deskmesh.auth.v1.AuthService/SignIn"
-TOKEN = ISSUER.token(organization_id="org_a", user_id="usr_a", roles=("owner",), iss="https://dev.deskmesh.example")
+TOKEN = ISSUER.token(
+    organization_id="org_a", user_id="usr_a", roles=("owner",), iss="https://dev.deskmesh.example", exp=4_000_000_000
+)
 KEY, REVOKED = new_key(), new_key()
 
 

@@ -51,6 +51,10 @@ def signed_out(provider: IdentityProvider, header: Document, claims: Document) -
     # An ID token has a nonce, and must not pass as one of these.
     if not isinstance(event, dict) or "nonce" in claims or str(header.get("typ", "JWT")).lower() not in TYPES:
         raise ProviderSignInInvalid
-    if not 0 < len(subject) <= MOST_TEXT or abs(time.time() - issued_at) > FRESH_SECONDS:
+    if (
+        not isinstance(subject, str)
+        or not 0 < len(subject) <= MOST_TEXT
+        or abs(time.time() - issued_at) > FRESH_SECONDS
+    ):
         raise ProviderSignInInvalid
     return SignedOut(subject, issued_at + LEEWAY_SECONDS)

@@ -511,6 +511,7 @@ async def test_signing_out_at_the_provider_ends_the_sign_ins_by_it_and_no_others
         {"sub": None},
         {"sub": None, "sid": "s"},
         {"sub": ["somebody"]},
+        {"sub": 7},
         {"typ": "at+jwt"},
     ],
     ids=str,

@@ -379,11 +379,11 @@ async def test_a_share_that_is_held_for_ratings_of_customers_is_taken_back_by_th
         for version in (before, after):
             await house.converse(version, range(14))
         await house.rate(before, range(10), message_pb2.RATING_UP)
-        # Rated anew, and taken back: only the last word counts.
-        await house.rate(after, range(9), message_pb2.RATING_UP)
-        await house.rate(after, range(9), message_pb2.RATING_DOWN)
+        # Rated anew, and taken back: only the last word counts. Never are there ten, so nothing is judged in between.
         await house.rate(after, range(13, 14), message_pb2.RATING_UP)
         await house.rate(after, range(13, 14), message_pb2.RATING_UNSPECIFIED)
+        await house.rate(after, range(9), message_pb2.RATING_UP)
+        await house.rate(after, range(9), message_pb2.RATING_DOWN)
         await house.rate("somebody else's", range(99), message_pb2.RATING_UP)
         assert (await house.get(begun.id)).state == CANARY
         await house.rate(after, range(9, 10), message_pb2.RATING_DOWN)

@@ -43,6 +43,6 @@ async def desk(
     stack: TestStack, doubles: Doubles, addresses: dict[str, str], organization_id: str
 ) -> AsyncIterator[Desk]:
     """A customer before a running orchestrator."""
-    settings = {"lease_seconds": 1.5, "drain_seconds": 0.5, **addresses}
+    settings = {"lease_seconds": 4.0, "drain_seconds": 0.5, **addresses}
     async with stack.service("orchestrator", OrchestratorSettings, wire, **settings) as service:
         yield Desk(service, doubles, organization_id)

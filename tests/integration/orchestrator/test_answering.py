@@ -34,7 +34,7 @@ async def test_the_conversation_is_told_in_order(desk: Desk) -> None:
 
 
 async def test_what_is_only_near_is_quoted_and_said_to_be_no_more(desk: Desk) -> None:
-    turn = await desk.ask("standard delivery kite camel")
+    turn = await desk.ask("standard delivery kite")
     assert turn.decision == turn_pb2.DECISION_CLARIFY
     assert turn.answer.startswith("I'm not sure that this answers you.")
     assert "[1]" in turn.answer

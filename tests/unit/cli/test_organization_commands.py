@@ -17,7 +17,7 @@ COMMANDS = (
     *(("api-keys", name) for name in ("list", "create", "rotate", "revoke")),
     *(("api-keys", name) for name in ("accounts", "create-account", "delete-account")),
     *(("programs", name) for name in ("list", "revoke")),
-    *(("sso", name) for name in ("show", "set", "remove")),
+    *(("sso", name) for name in ("show", "set", "remove", "links", "unlink", "unlink-member")),
 )
 
 
