@@ -135,6 +135,10 @@ async def test_who_lost_a_role_since_cannot_lend_it(counter: Counter) -> None:
     assert narrow.scopes == ("tickets.read.own",)
 
 
+# Most of what is asked for at random is refused.
+GIVEN, MOST_TRIED = 15, 6000
+
+
 def some(dice: random.Random, of: Sequence[str], most: int) -> tuple[str, ...]:
     return tuple(dice.sample(of, dice.randint(0, most)))
 
@@ -145,8 +149,10 @@ async def test_nothing_is_ever_widened(counter: Counter) -> None:
     me = await counter.person()
     store = counter.desk.work.store
     said_of = [*ROLES, *SPECIALISTS, "root", *singles(EVERY_PERMISSION)]
-    given = 0
-    for _ in range(300):
+    given = tried = 0
+    while given < GIVEN:
+        tried += 1
+        assert tried < MOST_TRIED, seed
         place = replace(
             store.memberships[me.organization_id, me.user_id], roles=tuple(map(Role, some(dice, list(Role), 2)))
         )
@@ -165,7 +171,6 @@ async def test_nothing_is_ever_widened(counter: Counter) -> None:
             for permission in issued.permissions:
                 assert permission in rights or permission.removesuffix(OWN) in rights, (seed, said, wanted)
         assert {one.removesuffix(OWN) for one in issued.permissions} <= {one.removesuffix(OWN) for one in wanted}
-    assert given > 10, seed
 
 
 def test_who_proves_nothing_cannot_be_allowed_to_exchange() -> None:
