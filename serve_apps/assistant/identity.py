@@ -4,9 +4,8 @@ import re
 
 from services.common.context import Caller
 from services.common.interceptors.call import Call
-from services.common.interceptors.identity import Identity
+from services.common.interceptors.identity import FORWARDED, Identity
 
-FORWARDED = "x-forwarded-client-cert"
 # A person at this machine's terminal, who reached the loopback port without Envoy.
 OPERATOR = "laptop"
 

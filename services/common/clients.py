@@ -1,5 +1,7 @@
 """Calls to other services: mutual TLS with the peer's identity checked, on channels that survive rotated certificates.
 
+Behind a mesh's proxy both are the proxy's: calls leave without TLS, and it takes them to whoever holds the name.
+
 What goes with every call: the trace, the person acted for, a deadline. Retries are gRPC's own, switched on only for the
 RPCs whose policy lets anybody repeat them.
 """
@@ -77,9 +79,9 @@ def service_config(rules: Iterable[Rule]) -> str:
 
 
 class ChannelFactory:
-    """Makes one channel an address, with this workload's certificate."""
+    """Makes one channel an address, with this workload's certificate, or without TLS for a proxy that has one."""
 
-    def __init__(self, files: CertificateFiles, *, default_deadline_seconds: float = 30.0) -> None:
+    def __init__(self, files: CertificateFiles | None, *, default_deadline_seconds: float = 30.0) -> None:
         self._files = files
         self._default_deadline_seconds = default_deadline_seconds
         self._channels: dict[tuple[str, str], RotatingChannel] = {}
@@ -101,15 +103,15 @@ class RotatingChannel(grpc.aio.Channel):
     """A channel that is made anew when the certificate files change; calls on the old one run to their end."""
 
     def __init__(
-        self, address: str, service_account: str, files: CertificateFiles, default_deadline_seconds: float
+        self, address: str, service_account: str, files: CertificateFiles | None, default_deadline_seconds: float
     ) -> None:
         self._address = address
         self._files = files
         self._default_deadline_seconds = default_deadline_seconds
+        # The authority issues a workload's name as a DNS name to that workload alone. A proxy goes by the address.
+        names = () if files is None else ("grpc.ssl_target_name_override", "grpc.default_authority")
         self._options = [
-            # The authority issues a workload's name as a DNS name to that workload alone.
-            ("grpc.ssl_target_name_override", service_account),
-            ("grpc.default_authority", service_account),
+            *((name, service_account) for name in names),
             ("grpc.service_config", service_config(load_table().values())),
             ("grpc.max_receive_message_length", MAXIMUM_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", 60_000),
@@ -132,6 +134,9 @@ class RotatingChannel(grpc.aio.Channel):
         return self._current
 
     def _look(self) -> None:
+        if self._files is None:
+            self._current = self._current or grpc.aio.insecure_channel(self._address, self._options)
+            return
         try:
             signature = self._files.signature()
             if signature == self._signature:

@@ -13,12 +13,16 @@ from pydantic import AfterValidator
 
 def _on_loopback(address: str) -> str:
     if address:
-        host, port = split(address)
-        if not ipaddress.ip_address(host).is_loopback:
+        if not is_loopback(address):
             raise ValueError("HTTP without TLS stands on loopback only")
-        if not 0 <= port < 65536:
+        if not 0 <= split(address)[1] < 65536:
             raise ValueError("no port")
     return address
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nobody but this machine, or this pod, reaches "host:port". Raises ValueError for a name."""
+    return ipaddress.ip_address(split(address)[0]).is_loopback
 
 
 # "127.0.0.1:7181" or "[::1]:7181"; empty for none.

@@ -16,9 +16,10 @@ from alembic import command
 from alembic.config import Config
 from psycopg import sql
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from services.common.logs import configure_logging
+from services.common.secrets import StoredSettings
 
 logger = logging.getLogger(__name__)
 
@@ -28,10 +29,10 @@ SCRIPTS_FOLDER = Path(__file__).resolve().parent / "alembic"
 LOCK_KEY = 7100_0001
 
 
-class MigrateSettings(BaseSettings):
-    """Read from `DESKMESH_*`: a superuser's URL, and a JSON file of role passwords by service."""
+class MigrateSettings(StoredSettings):
+    """A superuser's URL, from `DESKMESH_*` or a store of secrets, and a JSON file of role passwords by service."""
 
-    model_config = SettingsConfigDict(env_prefix="DESKMESH_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="DESKMESH_", frozen=True, extra="ignore", hide_input_in_errors=True)
 
     # postgresql://postgres@/deskmesh?host=/FOLDER/OF/THE/SOCKET; the database is made if it is missing.
     database_admin_url: str = Field(repr=False)

@@ -11,6 +11,7 @@ and what an earlier one gives counts:
 """
 
 import json
+import os
 import ssl
 import urllib.error
 import urllib.request
@@ -129,6 +130,22 @@ class SecretsSource(PydanticBaseSettingsSource):
         for store in stores(self._environment):
             values = {**store.read(names), **values}
         return values
+
+
+class StoredSettings(BaseSettings):
+    """Settings of which the secret ones may come from the stores."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What code says, then variables, then the stores of secrets."""
+        return init_settings, env_settings, SecretsSource(settings_cls, os.environ)
 
 
 def _text(file: Path) -> str:

@@ -24,7 +24,7 @@ from services.common.clock import Clock, utc_now
 from services.common.garbage import settle_garbage_collector
 from services.common.interceptors.chain import ConcernedServer, Concerns, OpenStreams
 from services.common.interceptors.deadline import Deadline
-from services.common.interceptors.identity import Identity
+from services.common.interceptors.identity import ForwardedIdentity, Identity
 from services.common.interceptors.validation import validation
 from services.common.janitor import Janitor, Purge
 from services.common.logs import configure_logging
@@ -132,7 +132,7 @@ class serving:  # noqa: N801 - used as a context manager, like a function
     async def _start(self) -> None:
         settings, stack = self._settings, self._stack
         tracer = stack.enter_context(tracing(self._name, settings))
-        files = CertificateFiles(settings)
+        files = None if settings.behind_proxy else CertificateFiles(settings)
         metrics = ServerMetrics()
         ops = OpsServer(settings.ops_socket, metrics.registry)
         platform = await self._platform(files, metrics, ops)
@@ -153,7 +153,11 @@ class serving:  # noqa: N801 - used as a context manager, like a function
             reflection.enable_server_reflection(names, server)
         concerned.refuse_unknown_methods()
 
-        self.port = server.add_secure_port(settings.listen_address, server_credentials(files))
+        self.port = (
+            server.add_insecure_port(settings.listen_address)
+            if files is None
+            else server.add_secure_port(settings.listen_address, server_credentials(files))
+        )
         await ops.start()
         stack.push_async_callback(ops.stop)
         feed = RevocationFeed(revocations, fetcher(settings.issuer_at), platform.redis)
@@ -165,7 +169,7 @@ class serving:  # noqa: N801 - used as a context manager, like a function
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         ops.serving = True
 
-    async def _platform(self, files: CertificateFiles, metrics: ServerMetrics, ops: OpsServer) -> Platform[Any]:
+    async def _platform(self, files: CertificateFiles | None, metrics: ServerMetrics, ops: OpsServer) -> Platform[Any]:
         settings, stack = self._settings, self._stack
         engine = db.create_engine(settings)
         stack.push_async_callback(engine.dispose)
@@ -219,11 +223,12 @@ def concerns(
         audience=audiences,
         revocations=revocations,
     )
+    identity = ForwardedIdentity if settings.behind_proxy else Identity
     return Concerns(
         tracer=tracer,
         metrics=metrics,
         sample_ratio=settings.trace_sample_ratio,
-        identity=Identity(verifier, settings.spiffe_prefix),
+        identity=identity(verifier, settings.spiffe_prefix),
         deadline=Deadline(settings.default_deadline_seconds, settings.maximum_deadline_seconds),
         validate=validation(Validator()),
         maximum_message_bytes=settings.maximum_message_bytes,

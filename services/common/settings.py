@@ -1,16 +1,16 @@
 """What every service is told from outside, read once at its start: from `DESKMESH_*`, and secrets also from stores."""
 
-import os
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from services.common.secrets import SecretsSource
+from services.common.http import is_loopback
+from services.common.secrets import StoredSettings
 
 
-class ServiceSettings(BaseSettings):
+class ServiceSettings(StoredSettings):
     """The settings all services have; each service adds its own by subclassing."""
 
     # An error tells which setting is wrong, not what all of them are.
@@ -28,9 +28,12 @@ class ServiceSettings(BaseSettings):
 
     listen_address: str
     ops_socket: Path
-    tls_cert_file: Path
-    tls_key_file: Path
-    tls_ca_file: Path
+    # The files of this workload's certificate. Where a mesh's proxy beside the process has the mutual TLS there are
+    # none: it then listens on loopback, believes the proxy who calls, and calls others without TLS by way of the proxy.
+    behind_proxy: bool = False
+    tls_cert_file: Path = Path()
+    tls_key_file: Path = Path()
+    tls_ca_file: Path = Path()
     trust_domain: str = "deskmesh.local"
 
     # Where auth says which keys sign tokens and which tokens were revoked: the socket of its ops server, or host and
@@ -56,18 +59,6 @@ class ServiceSettings(BaseSettings):
     purge_interval_seconds: float = Field(default=3600.0, gt=0)
     purge_batch_rows: int = Field(default=1000, ge=1)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """What code says, then variables, then the stores of secrets."""
-        return init_settings, env_settings, SecretsSource(settings_cls, os.environ)
-
     @property
     def issuer_at(self) -> Path | str:
         """Where auth's keys and revocations are asked for."""
@@ -77,6 +68,15 @@ class ServiceSettings(BaseSettings):
     def _knows_whose_tokens_hold(self) -> Self:
         if self.jwks_socket is None and not self.jwks_address:
             raise ValueError("either jwks_socket or jwks_address is needed")
+        return self
+
+    @model_validator(mode="after")
+    def _knows_who_calls(self) -> Self:
+        if self.behind_proxy:
+            if self.listen_address and not is_loopback(self.listen_address):
+                raise ValueError("behind a proxy a service listens on loopback only")
+        elif Path() in (self.tls_cert_file, self.tls_key_file, self.tls_ca_file):
+            raise ValueError("tls_cert_file, tls_key_file and tls_ca_file are needed, unless behind_proxy is set")
         return self
 
     @property

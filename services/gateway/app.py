@@ -59,7 +59,7 @@ async def _main(settings: GatewaySettings) -> None:
 
 async def serve(stack: AsyncExitStack, settings: GatewaySettings) -> None:
     """Serve until the stack is left."""
-    channels = ChannelFactory(CertificateFiles(settings))
+    channels = ChannelFactory(None if settings.behind_proxy else CertificateFiles(settings))
     stack.push_async_callback(channels.close)
     exchange = AuthExchange(
         channels.channel(settings.auth_address, "auth"), timeout_seconds=settings.exchange_timeout_seconds

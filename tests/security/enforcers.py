@@ -23,8 +23,9 @@ from mesh.envoy.topology import INFERENCE_PACKAGE, Upstream
 from mesh.istio.layout import ENVIRONMENTS
 from mesh.istio.plan import EDGE, GATEWAY_PORT, JWKS_PATH, KEYS_PORT, RPC_PORT, TRUST_DOMAIN, Plan
 from mesh.policy.table import load_table, services
-from serve_apps.assistant.identity import FORWARDED, SidecarIdentity
+from serve_apps.assistant.identity import SidecarIdentity
 from services.common.errors import from_rpc_error
+from services.common.interceptors.identity import FORWARDED
 from services.common.server import concerns
 from services.common.settings import ServiceSettings
 from services.common.telemetry import ServerMetrics

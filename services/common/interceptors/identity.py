@@ -1,8 +1,11 @@
 """Who calls: the workload by its certificate, the person by an access token or by the word of a trusted workload.
 
-A workload other than the edge may act for a person by the `deskmesh-acting-*` headers; the edge, which anybody can
-reach, may not. Whether the workload may call this RPC at all is the next concern's question.
+Behind a mesh's proxy the certificate is the one that the proxy says it was shown. A workload other than the edge may
+act for a person by the `deskmesh-acting-*` headers; the edge, which anybody can reach, may not. Whether the workload
+may call this RPC at all is the next concern's question.
 """
+
+import re
 
 from services.common.context import Caller
 from services.common.errors import Unauthenticated
@@ -11,6 +14,8 @@ from services.common.permissions import is_known, permissions_of
 from services.common.tokens import Claims, TokenInvalid, TokenMissing, TokenVerifier
 
 EDGE = "edge"
+# What the proxy in front says of the certificate that it was shown.
+FORWARDED = "x-forwarded-client-cert"
 AUTHORIZATION = "authorization"
 BEARER = "bearer "
 ACTING_ORGANIZATION = "deskmesh-acting-organization"
@@ -89,6 +94,34 @@ class Identity:
         named = call.header(ACTING_ROLES)
         roles = tuple(role for role in named.split(",") if is_known(role))
         return Caller(workload, organization, call.header(ACTING_USER), roles, permissions_of(roles))
+
+
+class ForwardedIdentity(Identity):
+    """The same behind a proxy, which nobody but itself can come past: it adds its word behind whatever came."""
+
+    def __init__(self, verifier: TokenVerifier, spiffe_prefix: str) -> None:
+        super().__init__(verifier, spiffe_prefix)
+        self._name = re.compile(rf"URI={re.escape(spiffe_prefix)}([a-z0-9-]+)")
+        self._said: dict[str, str] = {}
+
+    def _workload(self, call: Call) -> str:
+        header = call.header(FORWARDED)
+        known = self._said.get(header)
+        if known is None:
+            known = self._named(header)
+            # A header holds the certificate's digest, which changes each day.
+            if len(self._said) >= CALLER_CACHE_SIZE:
+                self._said.clear()
+            self._said[header] = known
+        return known
+
+    def _named(self, header: str) -> str:
+        uris = [part for part in header.rpartition(",")[2].split(";") if part.startswith("URI=")]
+        # More than one could only be what a certificate's subject pretends to be.
+        match = self._name.fullmatch(uris[0]) if len(uris) == 1 else None
+        if match is None:
+            raise WorkloadUnknown
+        return match[1]
 
 
 def person(workload: str, claims: Claims) -> Caller:
