@@ -1,11 +1,5 @@
 import { useEffect, useState } from "react";
-
-const CLOCK = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: "short" });
-const DAY = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-const DAY_AND_YEAR = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
-const LONG_DAY = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
-const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "full", timeStyle: "short" });
+import { clock, day, dayAndYear, full, longDay, weekday } from "./dates";
 
 const MINUTE = 60_000;
 const DAY_MS = 86_400_000;
@@ -15,15 +9,15 @@ export function shortTime(at: Date, now: Date): string {
   const ago = now.getTime() - at.getTime();
   if (ago < MINUTE) return "now";
   if (ago < 60 * MINUTE) return `${Math.floor(ago / MINUTE)}m`;
-  if (at.toDateString() === now.toDateString()) return CLOCK.format(at);
-  if (ago < 6 * DAY_MS) return WEEKDAY.format(at);
-  return at.getFullYear() === now.getFullYear() ? DAY.format(at) : DAY_AND_YEAR.format(at);
+  if (at.toDateString() === now.toDateString()) return clock(at);
+  if (ago < 6 * DAY_MS) return weekday(at);
+  return at.getFullYear() === now.getFullYear() ? day(at) : dayAndYear(at);
 }
 
 export function dayTitle(at: Date, now: Date): string {
   if (at.toDateString() === now.toDateString()) return "Today";
   if (at.toDateString() === new Date(now.getTime() - DAY_MS).toDateString()) return "Yesterday";
-  return at.getFullYear() === now.getFullYear() ? LONG_DAY.format(at) : DAY_AND_YEAR.format(at);
+  return at.getFullYear() === now.getFullYear() ? longDay(at) : dayAndYear(at);
 }
 
 function useMinute(): Date {
@@ -39,7 +33,7 @@ function useMinute(): Date {
 export function Ago({ at }: { at: Date }) {
   const now = useMinute();
   return (
-    <time dateTime={at.toISOString()} title={FULL.format(at)}>
+    <time dateTime={at.toISOString()} title={full(at)}>
       {shortTime(at, now)}
     </time>
   );
@@ -56,7 +50,7 @@ export function span(milliseconds: number): string {
 export function Until({ at, late }: { at: Date; late: string | undefined }) {
   const left = at.getTime() - useMinute().getTime();
   return (
-    <time dateTime={at.toISOString()} title={FULL.format(at)} className={left < 0 ? late : undefined}>
+    <time dateTime={at.toISOString()} title={full(at)} className={left < 0 ? late : undefined}>
       {left < 0 ? `overdue ${span(left)}` : `due in ${span(left)}`}
     </time>
   );
@@ -69,12 +63,12 @@ export function inputValue(at: Date): string {
 
 export function Clock({ at }: { at: Date }) {
   return (
-    <time dateTime={at.toISOString()} title={FULL.format(at)}>
-      {CLOCK.format(at)}
+    <time dateTime={at.toISOString()} title={full(at)}>
+      {clock(at)}
     </time>
   );
 }
 
 export function Day({ at }: { at: Date }) {
-  return <time dateTime={at.toISOString()}>{DAY_AND_YEAR.format(at)}</time>;
+  return <time dateTime={at.toISOString()}>{dayAndYear(at)}</time>;
 }

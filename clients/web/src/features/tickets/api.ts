@@ -13,6 +13,7 @@ import { TicketOrder as PbOrder, TicketService } from "../../gen/deskmesh/ticket
 import { startTrace } from "../../rpc/trace";
 import { call } from "../../rpc/transport";
 import { date, required } from "../../rpc/wire";
+import { moment } from "../../ui/dates";
 import type {
   Comment,
   Order,
@@ -107,8 +108,6 @@ export class TicketsApi {
     return events;
   }
 }
-
-const MOMENT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
 const PATHS: Readonly<Record<keyof TicketChange, string>> = {
   status: "status",
@@ -224,7 +223,7 @@ function toEvent(entry: PbTicketEvent): TicketEvent[] {
 
 /** "TICKET_STATUS_ON_HOLD" → "On hold", times as people write them; other values stay as they are. */
 function valueTitle(field: string, value: string): string {
-  if (field === "due_at" && value) return MOMENT.format(new Date(value));
+  if (field === "due_at" && value) return moment(new Date(value));
   if (field !== "status" && field !== "priority") return value;
   const words = value
     .replace(/^TICKET_(STATUS|PRIORITY)_/, "")
