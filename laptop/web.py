@@ -1,6 +1,6 @@
-"""Serves the built web app on a Unix socket, behind the edge.
+"""Serves the built web app, behind the edge: on a Unix socket, or on loopback behind a mesh's proxy.
 
-`python -m laptop.web SOCKET FOLDER OPS_SOCKET`
+`python -m laptop.web SOCKET|HOST:PORT FOLDER OPS_SOCKET`
 """
 
 import asyncio
@@ -84,26 +84,39 @@ def application(folder: Path, registry: CollectorRegistry) -> web.Application:
     return app
 
 
-async def serve(socket: Path, folder: Path, ops_socket: Path) -> None:
+async def serve(at: str, folder: Path, ops_socket: Path) -> None:
     """Serve until SIGTERM or SIGINT."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     runner = web.AppRunner(application(folder, registry), access_log=None)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await runner.setup()
+    pages = site(runner, at)
     # Apart from the pages' socket, which the edge opens to the world.
     ops = OpsServer(ops_socket, registry)
     await ops.start()
     ops.serving = True
-    await web.UnixSite(runner, str(socket)).start()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await pages.start()
     await stop.wait()
     await ops.stop()
     await runner.cleanup()
 
 
+def site(runner: web.AppRunner, at: str) -> web.BaseSite:
+    """Where pages are served. Raises ValueError for an address that others than this machine reach."""
+    if "/" in at:
+        return web.UnixSite(runner, at)
+    # It loads pydantic, for which one machine has no memory to spare.
+    from services.common.http import is_loopback, split
+
+    if not is_loopback(at):
+        raise ValueError("pages without TLS stand on loopback only")
+    return web.TCPSite(runner, *split(at))
+
+
 if __name__ == "__main__":
     configure_logging("web", os.environ.get("DESKMESH_LOG_LEVEL", "INFO"))
     os.umask(0o077)  # the socket is for this user alone
-    asyncio.run(serve(*map(Path, sys.argv[1:4])))
+    asyncio.run(serve(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))

@@ -18,7 +18,10 @@ READINESS_TIMEOUT_SECONDS = 3.0
 
 
 class OpsServer:
-    """Routes are added while the service is wired, before `start`. `/readyz` runs every check added."""
+    """Routes are added while the service is wired, before `start`. `/readyz` runs every check added.
+
+    `/serving` runs none: a store that is away takes from the work what needs it, and no process out of it.
+    """
 
     def __init__(self, socket: Path, registry: CollectorRegistry) -> None:
         self._socket = socket
@@ -29,6 +32,7 @@ class OpsServer:
         self.serving = False
         self.add_route("/metrics", self._metrics)
         self.add_route("/healthz", self._healthz)
+        self.add_route("/serving", self._serving)
         self.add_route("/readyz", self._readyz)
 
     def add_route(self, path: str, handler: Handler) -> None:
@@ -60,6 +64,9 @@ class OpsServer:
 
     async def _healthz(self, _request: web.Request) -> web.StreamResponse:
         return web.json_response({"alive": True})
+
+    async def _serving(self, _request: web.Request) -> web.StreamResponse:
+        return web.json_response({"serving": self.serving}, status=200 if self.serving else 503)
 
     async def _readyz(self, _request: web.Request) -> web.StreamResponse:
         results = await asyncio.gather(*(self._passes(name, check) for name, check in self._checks.items()))

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
-from laptop.web import application
+from laptop.web import application, site
 
 
 @pytest_asyncio.fixture
@@ -64,3 +65,14 @@ async def test_without_a_build_it_says_so(tmp_path: Path) -> None:
     ):
         assert response.status == 503
         assert "make setup" in await response.text()
+
+
+async def test_behind_a_meshs_proxy_it_stands_on_loopback_only(tmp_path: Path) -> None:
+    runner = web.AppRunner(application(tmp_path, CollectorRegistry()))
+    await runner.setup()
+    for at in ("0.0.0.0:8080", "10.1.2.3:8080"):
+        with pytest.raises(ValueError, match="loopback"):
+            site(runner, at)
+    await site(runner, "127.0.0.1:0").start()
+    assert runner.addresses[0][0] == "127.0.0.1"
+    await runner.cleanup()
