@@ -29,7 +29,8 @@ class RegistryState:
 @dataclass(frozen=True, slots=True)
 class Targets:
     """What should run: the file that serves and the one that is tried beside it, empty for none. `base` stands for the
-    file that the application was started with; a word about another start's file does not count."""
+    file that the application was started with; a word about another start's file does not count. `shadow_percent`: of
+    100 turns of customers, so many are repeated for what is tried."""
 
     base: str
     stable: str
@@ -37,6 +38,7 @@ class Targets:
     percent: int = 0
     tenants: tuple[str, ...] = ()
     as_of: float = 0.0
+    shadow_percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,7 @@ def route_response(choice: Choice) -> router_service_pb2.RouteResponse:
             place=choice.place,
         ),
         version=choice.version,
+        shadow_percent=choice.shadow_percent,
     )
     if choice.escalate_below is not None:
         response.escalation.least_mean_log_probability = choice.escalate_below

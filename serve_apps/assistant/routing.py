@@ -121,6 +121,8 @@ class Choice:
     place: int = 0
     # Version of the model at the chosen replica; empty when it is not known.
     version: str = ""
+    # Of 100 turns so many are to be repeated for a version in the shadow.
+    shadow_percent: int = 0
 
     @property
     def model(self) -> ModelConfig:

@@ -11,7 +11,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from serve_apps.assistant.config import ModelConfig
+from serve_apps.assistant.config import EndpointSource, ModelConfig
+from serve_apps.assistant.control import Targets
 from serve_apps.assistant.routing import ReplicaState
 
 VERSION_LENGTH = 10
@@ -36,12 +37,17 @@ def versions_of(models: Sequence[ModelConfig]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What serves, and what is tried for `percent` of the conversations and all of `tenants`; versions by model."""
+    """What serves, and what is tried for `percent` of the conversations and all of `tenants`; versions by model.
+
+    `shadow`: those for which `shadow_percent` of 100 turns are repeated.
+    """
 
     stable: Versions = field(default_factory=dict)
     candidate: Versions = field(default_factory=dict)
     percent: int = 0
     tenants: frozenset[str] = frozenset()
+    shadow: Versions = field(default_factory=dict)
+    shadow_percent: int = 0
 
     def is_tried_by(self, conversation: str, tenant: str) -> bool:
         """Whether a conversation gets the candidate; whoever had it at a small share keeps it at a larger one."""
@@ -53,6 +59,27 @@ class Split:
         salt = ",".join(sorted(self.candidate.values()))
         digest = hashlib.blake2b(f"{salt}/{conversation}".encode(errors="surrogatepass"), digest_size=4).digest()
         return int.from_bytes(digest) % _BUCKETS < self.percent * (_BUCKETS // 100)
+
+
+def split_of(targets: Targets, stable: Sequence[ModelConfig], candidate: Sequence[ModelConfig]) -> Split:
+    """The split that the registry wants, by the models of its two files."""
+    serving, tried = versions_of(stable), versions_of(candidate)
+    shadow = {}
+    if targets.shadow_percent:
+        known = {model.name: model for model in stable}
+        shadow = {
+            one.name: tried[one.name]
+            for one in candidate
+            if one.name in known and tried[one.name] != serving[one.name] and _stays_as_near(known[one.name], one)
+        }
+    return Split(serving, tried, targets.percent, frozenset(targets.tenants), shadow, targets.shadow_percent)
+
+
+def _stays_as_near(known: ModelConfig, new: ModelConfig) -> bool:
+    """Whether what customers write goes to nobody to whom it does not go now."""
+    if not isinstance(new.source, EndpointSource):
+        return True
+    return isinstance(known.source, EndpointSource) and known.source.url.host == new.source.url.host
 
 
 class Assignment:
@@ -68,6 +95,11 @@ class Assignment:
         if split.candidate != self._split.candidate:
             self._sides.clear()
         self._split = split
+
+    @property
+    def split(self) -> Split:
+        """The split as it was learnt last."""
+        return self._split
 
     def versions(self, conversation: str, tenant: str) -> Versions:
         """The version of each model for a request; an empty conversation stands for none that goes on."""

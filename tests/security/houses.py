@@ -91,6 +91,7 @@ LEFT_OUT: Mapping[str, frozenset[str]] = {
             "RouterService/ListModels",
             "RouterService/Route",
             "RouterService/RouteQueued",
+            "RouterService/RouteShadow",
             "RouterService/WatchScaling",
         }
     ),

@@ -20,7 +20,7 @@ from serve_apps.assistant.scaling_log import NAMESPACE, ScalingLog
 from serve_apps.assistant.servicer import registration
 from serve_apps.assistant.servicers.control import ControlServicer
 from serve_apps.assistant.servicers.router import RouterServicer
-from serve_apps.assistant.versions import Split, versions_of
+from serve_apps.assistant.versions import split_of
 from serve_apps.assistant.wishes import NAMESPACE as WISHES
 from serve_apps.assistant.wishes import Wishes
 
@@ -94,9 +94,7 @@ class Router:
         targets = await asyncio.to_thread(self._control.targets)
         if targets is not None and targets != self._targets:
             stable, candidate = (_models(text) for text in (targets.stable, targets.candidate))
-            tried = versions_of(candidate)
-            split = Split(versions_of(stable), tried, targets.percent, frozenset(targets.tenants))
-            self._servicer.learn_versions(stable, split)
+            self._servicer.learn_versions(stable, split_of(targets, stable, candidate))
             self._targets = targets
 
     def _reachable(self, reports: Sequence[Report]) -> Sequence[Report]:

@@ -11,7 +11,7 @@ from deskmesh.inference.v1 import control_service_pb2 as pb
 from deskmesh.inference.v1 import control_service_pb2_grpc
 from serve_apps.assistant import yaml_file
 from serve_apps.assistant.board import Board, Report
-from serve_apps.assistant.config import ConfigError, TargetConfig
+from serve_apps.assistant.config import ConfigError, Cost, TargetConfig
 from serve_apps.assistant.control import ControlBoard, RegistryState, Start, Targets
 from serve_apps.assistant.errors import ModelUnavailable
 from serve_apps.assistant.target_check import check_target
@@ -55,6 +55,7 @@ class ControlServicer(control_service_pb2_grpc.ControlServiceServicer):
             percent=request.percent,
             tenants=tuple(request.tenants),
             as_of=_seconds(request.as_of),
+            shadow_percent=request.shadow_percent,
         )
         await asyncio.to_thread(self._control.aim, targets)
         return pb.SetTargetsResponse()
@@ -65,16 +66,16 @@ class ControlServicer(control_service_pb2_grpc.ControlServiceServicer):
         reports = await self._board.read()
         starts = await asyncio.to_thread(self._control.starts)
         stable = _config(targets.stable).models
-        prices = {version_of(model): model.cost.output_per_million for model in stable}
+        prices = {version_of(model): model.cost for model in stable}
         # A candidate that cannot be read is among the starts, as failed.
         with contextlib.suppress(ConfigError):
             tried = _config(targets.candidate).models if targets.candidate else ()
-            prices |= {version_of(model): model.cost.output_per_million for model in tried}
+            prices |= {version_of(model): model.cost for model in tried}
         return pb.GetTargetsResponse(
             base=targets.base,
             stable=pb.Target(text=targets.stable),
             versions=versions_of(stable),
-            running=[_running(one, reports, prices.get(one.version, 0.0)) for one in starts],
+            running=[_running(one, reports, prices.get(one.version, Cost())) for one in starts],
         )
 
     async def _targets(self) -> Targets:
@@ -89,7 +90,7 @@ def _config(text: str) -> TargetConfig:
     return yaml_file.parse(text, TargetConfig, "target")
 
 
-def _running(start: Start, reports: Sequence[Report], price: float) -> pb.RunningVersion:
+def _running(start: Start, reports: Sequence[Report], price: Cost) -> pb.RunningVersion:
     own = [one for one in reports if (one.model, one.version) == (start.model, start.version) and not one.draining]
     return pb.RunningVersion(
         model=start.model,
@@ -101,7 +102,8 @@ def _running(start: Start, reports: Sequence[Report], price: float) -> pb.Runnin
         broken=sum(one.broken for one in own),
         first_token_seconds=max((one.first_token_seconds for one in own), default=0.0),
         token_seconds=max((one.token_seconds for one in own), default=0.0),
-        output_cost_per_million=price,
+        output_cost_per_million=price.output_per_million,
+        input_cost_per_million=price.input_per_million,
         asleep=start.asleep and not own,
     )
 

@@ -12,13 +12,14 @@ from serve_apps.assistant import mapping
 from serve_apps.assistant.board import Report
 from serve_apps.assistant.config import ModelConfig
 from serve_apps.assistant.control import RegistryState
-from serve_apps.assistant.errors import ModelAsleep
+from serve_apps.assistant.errors import ModelAsleep, ModelOverloaded, ModelUnavailable
 from serve_apps.assistant.fairness import TenantShares
 from serve_apps.assistant.hedging import Hedging
 from serve_apps.assistant.prefixes import PrefixMemory
-from serve_apps.assistant.routing import Choice, Query, ReplicaState, choose
+from serve_apps.assistant.routing import RETRY_SECONDS, Choice, Query, ReplicaState, choose
 from serve_apps.assistant.routing_config import PrefixAffinity, RouterConfig
 from serve_apps.assistant.scaling_log import Decision
+from serve_apps.assistant.shadows import Shadows
 from serve_apps.assistant.versions import Assignment, Split
 from serve_apps.assistant.waiting_room import Place, WaitingRoom
 from services.common.interceptors.call import RpcContext
@@ -40,6 +41,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._shares = TenantShares()
         self._hedging = Hedging(config.hedging)
         self._room = WaitingRoom(config.queue, self._decide, self._shares.taken)
+        self._shadows = Shadows()
         # Models without a replica that were asked for since somebody was told.
         self._asleep: set[str] = set()
         self._decisions: Sequence[Decision] = ()
@@ -62,6 +64,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         """Take note of the models that serve, and of what is tried beside them and for whom."""
         self._models = models
         self._assignment.learn(split)
+        self._shadows.keep(split.shadow.values())
         self._states = self._counted()
 
     def learn(self, reports: Sequence[Report]) -> None:
@@ -115,9 +118,32 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
             async for frame in frames:
                 match frame:
                     case Place():
+                        # What customers wait for goes before what nobody is shown.
+                        self._shadows.keep()
                         yield mapping.place_response(frame)
                     case Choice():
                         yield router_service_pb2.RouteQueuedResponse(routed=mapping.route_response(frame))
+
+    async def RouteShadow(
+        self, request: router_service_pb2.RouteShadowRequest, context: RpcContext
+    ) -> AsyncIterator[router_service_pb2.RouteShadowResponse]:
+        """Name a replica in the shadow, and say when it is over."""
+        version, replica = self._in_shadow(request.model)
+        self._sent_to(replica, request.model)
+        with self._shadows.enter(version) as ended:
+            yield router_service_pb2.RouteShadowResponse(replica=replica, version=version)
+            await ended.wait()
+
+    def _in_shadow(self, model: str) -> tuple[str, str]:
+        """The version of a model in the shadow, and the idlest of its replicas that has room."""
+        version = self._assignment.split.shadow.get(model)
+        own = [one for one in self._states.get(model, ()) if version and self._versions.get(one.replica) == version]
+        if not version or not own:
+            raise ModelUnavailable(retry_after_seconds=RETRY_SECONDS)
+        idlest = min(own, key=lambda one: one.load)
+        if self.waiting or idlest.load >= idlest.capacity * self._config.queue.load_share:
+            raise ModelOverloaded(retry_after_seconds=RETRY_SECONDS)
+        return version, idlest.replica
 
     def _decide(self, query: Query, tenant: str) -> Choice:
         query = replace(query, disabled=self._registry.disabled)
@@ -138,7 +164,12 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
             choice,
             hedge_after_seconds=self._hedging.after(choice.model.name),
             version=self._versions.get(choice.replica, ""),
+            shadow_percent=self._shadow_percent(choice.model.name),
         )
+
+    def _shadow_percent(self, model: str) -> int:
+        split = self._assignment.split
+        return split.shadow_percent if model in split.shadow else 0
 
     async def ListModels(
         self, request: router_service_pb2.ListModelsRequest, context: RpcContext

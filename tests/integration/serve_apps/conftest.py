@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc.aio
+import pytest
 import pytest_asyncio
 
 from deskmesh.inference.v1 import chat_pb2, inference_service_pb2, inference_service_pb2_grpc
@@ -50,6 +51,13 @@ class Replica:
         return [Report(**json.loads(value)) for value in self.store.values.values()]
 
 
+async def stop(server: ReplicaServer) -> None:
+    """End a replica; no Envoy needs to hear of it first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("serve_apps.assistant.replica.FAREWELL_SECONDS", 0.0)
+        await server.drain()
+
+
 def chat(content: str = "Hello there", *, max_tokens: int = 5, model: str = MODEL) -> inference_service_pb2.ChatRequest:
     return inference_service_pb2.ChatRequest(
         model=model,
@@ -82,4 +90,4 @@ async def replica(short_folder: Path) -> AsyncIterator[Replica]:
             channel
         )
         yield Replica(engine, server, store, channel, stub, short_folder)
-    await server.drain()
+    await stop(server)

@@ -31,8 +31,9 @@ from serve_apps.assistant.routing_config import (
 from serve_apps.assistant.scaling_log import Decision
 from serve_apps.assistant.servicer import registration
 from serve_apps.assistant.servicers.router import RouterServicer
+from serve_apps.assistant.versions import Split
 from services.common.errors import from_rpc_error
-from tests.integration.serve_apps.conftest import MemoryStore
+from tests.integration.serve_apps.conftest import MemoryStore, stop
 
 CAPACITY = 10
 CONFIG = RouterConfig(
@@ -95,7 +96,7 @@ async def router(short_folder: Path) -> AsyncIterator[Router]:
     async with grpc.aio.insecure_channel(server.address) as channel:
         stub: router_service_pb2_grpc.RouterServiceAsyncStub = router_service_pb2_grpc.RouterServiceStub(channel)
         yield Router(servicer, stub)
-    await server.drain()
+    await stop(server)
 
 
 async def test_a_choice_is_explained(router: Router) -> None:
@@ -249,3 +250,70 @@ async def test_models_are_listed_with_what_they_are(router: Router) -> None:
     assert [(one.profile.name, len(one.replicas)) for one in listed] == [(SMALL.name, 2), (LARGE.name, 1)]
     assert listed[0].replicas[0].capacity == CAPACITY
     assert list(listed[1].profile.languages) == ["en"]
+
+
+def shadowed(router: Router, version: str = "new", load: int = 0, *, large: int = 0) -> None:
+    """One more replica of SMALL, of a version in the shadow; the loads are its own and that of LARGE."""
+    known = [replace(report(SMALL, port), version="old") for port in (1, 2)]
+    router.servicer.learn([*known, report(LARGE, 3, large), replace(report(SMALL, 4, load), version="new")])
+    old = {SMALL.name: "old", LARGE.name: ""}
+    tried = {SMALL.name: version, LARGE.name: ""}
+    router.servicer.learn_versions((SMALL, LARGE), Split(old, tried, shadow={SMALL.name: version}, shadow_percent=20))
+
+
+def shadow(router: Router, name: str = SMALL.name) -> "grpc.aio.UnaryStreamCall[Any, Any]":
+    return router.stub.RouteShadow(router_service_pb2.RouteShadowRequest(model=name))
+
+
+async def test_a_version_in_the_shadow_is_named_to_who_repeats_a_request_until_it_leaves(router: Router) -> None:
+    shadowed(router)
+    answer = await router.route(model=SMALL.name)
+    assert (answer.version, answer.shadow_percent) == ("old", 20)
+    assert (await router.route(model=LARGE.name)).shadow_percent == 0
+    call = shadow(router)
+    async with asyncio.timeout(5):
+        frames = aiter(call)
+        found = await anext(frames)
+        assert (found.replica, found.version) == ("127.0.0.1:4", "new")
+        router.servicer.learn_versions((SMALL, LARGE), Split({SMALL.name: "old", LARGE.name: ""}))
+        assert [frame async for frame in frames] == []
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await anext(aiter(shadow(router)))
+    assert from_rpc_error(raised.value).reason == "MODEL_UNAVAILABLE"
+    assert (await router.route(model=SMALL.name)).shadow_percent == 0
+
+
+async def test_what_nobody_is_shown_gives_way_to_who_waits(router: Router) -> None:
+    shadowed(router)
+    frames = aiter(shadow(router))
+    async with asyncio.timeout(5):
+        await anext(frames)
+        # One of LARGE's ten places is free, but none within the share of those that waited.
+        shadowed(router, large=CAPACITY - 1)
+        waiting = router.stub.RouteQueued(
+            router_service_pb2.RouteQueuedRequest(route=router_service_pb2.RouteRequest(model=LARGE.name))
+        )
+        assert (await anext(aiter(waiting))).HasField("waiting")
+        assert [frame async for frame in frames] == []
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await anext(aiter(shadow(router)))
+        assert from_rpc_error(raised.value).reason == "MODEL_OVERLOADED"
+        waiting.cancel()
+
+
+@pytest.mark.parametrize(
+    ("version", "load", "name", "reason"),
+    [
+        ("new", CAPACITY, SMALL.name, "MODEL_OVERLOADED"),
+        ("newer", 0, SMALL.name, "MODEL_UNAVAILABLE"),
+        ("new", 0, LARGE.name, "MODEL_UNAVAILABLE"),
+    ],
+    ids=["full", "without a replica", "another model"],
+)
+async def test_without_room_in_the_shadow_nothing_is_repeated(
+    router: Router, version: str, load: int, name: str, reason: str
+) -> None:
+    shadowed(router, version, load)
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await anext(aiter(shadow(router, name)))
+    assert from_rpc_error(raised.value).reason == reason

@@ -1,12 +1,16 @@
 """Versions of models: what makes one, and who gets which."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve_apps.assistant.config import ModelConfig
-from serve_apps.assistant.engine_config import SimulatedEngineConfig
+from serve_apps.assistant.config import EndpointSource, ModelConfig, PathSource
+from serve_apps.assistant.control import Targets
+from serve_apps.assistant.engine_config import RemoteEngineConfig, SimulatedEngineConfig, VllmEngineConfig
 from serve_apps.assistant.routing import ReplicaState
-from serve_apps.assistant.versions import KEPT_SECONDS, Assignment, Split, version_of
+from serve_apps.assistant.versions import KEPT_SECONDS, Assignment, Split, split_of, version_of
 
 MODEL = ModelConfig(
     name="simulated-m", application="m", context_length=1000, engine=SimulatedEngineConfig(kind="simulated")
@@ -94,3 +98,41 @@ def test_without_replicas_of_it_what_serves_steps_in() -> None:
 
 def test_what_is_only_tried_never_steps_in() -> None:
     assert serving(Split(STABLE, TRIED, 0), {"b": "new"}) == set()
+
+
+def remote(url: str, model: str = "m") -> ModelConfig:
+    source = EndpointSource.model_validate({"kind": "endpoint", "url": url, "model": model})
+    engine = RemoteEngineConfig(kind="remote", max_running=1)
+    return ModelConfig(name="m", application="m", context_length=1000, source=source, engine=engine)
+
+
+def local(dtype: str) -> ModelConfig:
+    engine = VllmEngineConfig.model_validate({"kind": "vllm", "dtype": dtype})
+    source = PathSource(kind="path", path=Path("/weights"))
+    return ModelConfig(name="m", application="m", context_length=1000, source=source, engine=engine)
+
+
+HERE, HERE_TOO = local("float32"), local("bfloat16")
+THERE, THERE_TOO = remote("https://one.example/v1"), remote("https://one.example/v1", "other")
+ELSEWHERE = remote("https://two.example/v1")
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "percent", "repeated"),
+    [
+        (HERE, HERE_TOO, 20, True),
+        (HERE, HERE_TOO, 0, False),
+        (HERE, HERE, 20, False),
+        (THERE, HERE, 20, True),
+        (THERE, THERE_TOO, 20, True),
+        (HERE, THERE, 20, False),
+        (THERE, ELSEWHERE, 20, False),
+    ],
+    ids=["another", "no share", "the same", "comes home", "same provider", "leaves the house", "another provider"],
+)
+def test_what_customers_write_is_repeated_to_nobody_new(
+    stable: ModelConfig, candidate: ModelConfig, percent: int, repeated: bool
+) -> None:
+    split = split_of(Targets("base", "s", "c", shadow_percent=percent), (stable,), (candidate,))
+    assert split.shadow == ({"m": version_of(candidate)} if repeated else {})
+    assert (split.shadow_percent, split.percent) == (percent, 0)
