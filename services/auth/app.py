@@ -170,7 +170,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[AuthSettings]) -> list[
     provider_secrets = AesEnvelope(sealer.derive("identity-provider-secrets"))
     identity_providers = IdentityProviders(work, external, provider_secrets, announcer, platform.clock)
     provider_sign_ins = ProviderSignIns(
-        work, external, provider_secrets, passwords, openings, allowances, platform.clock, public_url=issuer
+        work, external, provider_secrets, passwords, openings, allowances, announcer, platform.clock, public_url=issuer
     )
     if settings.oauth_socket is not None or settings.oauth_address:
         issued_here = {"issuer": settings.token_issuer, "audience": settings.token_audience}

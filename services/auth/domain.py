@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -79,6 +79,9 @@ class Membership:
     created_at: datetime
     custom_role_ids: tuple[str, ...] = ()
     custom_permissions: frozenset[str] = frozenset()
+    # Those of the roles that groups at the organization's provider gave; the others were granted by hand.
+    group_roles: tuple[Role, ...] = ()
+    group_custom_role_ids: tuple[str, ...] = ()
 
     @property
     def grants(self) -> tuple[str, ...]:
@@ -106,12 +109,35 @@ class Membership:
             roles=ordered(roles),
             custom_role_ids=tuple(sorted(custom)),
             custom_permissions=frozenset().union(*custom.values()),
+            group_roles=tuple(role for role in self.group_roles if role in roles),
+            group_custom_role_ids=tuple(role_id for role_id in self.group_custom_role_ids if role_id in custom),
         )
         if changed.is_owner != self.is_owner:
             may_change_owners(by)
         if self.is_owner and not changed.is_owner and not other_owners:
             raise LastOwner
         return changed
+
+    def with_groups(self, roles: Collection[Role], custom_role_ids: Collection[str]) -> Self:
+        """The membership with roles that groups give in place of those they gave before, and with the permissions of
+        before.
+
+        What was granted by hand stays; nobody becomes an owner like this, and none stops being one. Who is left with
+        nothing is a customer, as anybody who signs up.
+        """
+        by_hand = [role for role in self.roles if role not in self.group_roles]
+        custom_by_hand = [role_id for role_id in self.custom_role_ids if role_id not in self.group_custom_role_ids]
+        given: list[Role] = [role for role in roles if role not in by_hand and role is not Role.OWNER]
+        custom_given = sorted(set(custom_role_ids).difference(custom_by_hand))
+        if not (by_hand or custom_by_hand or given or custom_given):
+            given = [Role.CUSTOMER]
+        return replace(
+            self,
+            roles=ordered(by_hand + given),
+            custom_role_ids=tuple(sorted(custom_by_hand + custom_given)),
+            group_roles=ordered(given),
+            group_custom_role_ids=tuple(custom_given),
+        )
 
     def may_end(self, *, by: Sequence[str], other_owners: int) -> None:
         """Raises OnlyOwners or LastOwner unless the membership may end."""

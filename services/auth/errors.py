@@ -99,10 +99,10 @@ class RoleNameTaken(AlreadyExists):
 
 
 class RoleInUse(PreconditionFailed):
-    """Somebody still holds the role, or is invited to."""
+    """Somebody still holds the role, or is invited to, or a group gives it."""
 
     reason = "ROLE_IN_USE"
-    message = "Take the role from everybody who holds it or is invited to it, then delete it."
+    message = "Take the role from everybody who holds it or is invited to it, and from groups, then delete it."
 
 
 class QuotaReached(Exhausted):

@@ -7,13 +7,14 @@ for addresses of the domains named, and for accounts that it made or that their 
 import base64
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 from urllib.parse import urlsplit
 
 from services.auth.domain import Role
+from services.auth.groups import RESERVED_CLAIMS, GroupRole
 from services.common.errors import InvalidInput
 
 # Not in RFC 8176: somebody else's word.
@@ -23,6 +24,7 @@ NEVER = datetime.fromtimestamp(0, UTC)
 
 EMAIL_UNVERIFIED = "email_unverified"
 EMAIL_DOMAIN = "email_domain"
+GROUPS = "groups_unreadable"
 UNKNOWN = "unknown"
 LEFT = "left"
 
@@ -41,6 +43,9 @@ class IdentityProvider:
     creates_users: bool
     role: Role
     updated_at: datetime
+    # The claim that names a person's groups, and what these give.
+    groups_claim: str = ""
+    group_roles: tuple[GroupRole, ...] = ()
 
     def check(self) -> None:
         """Raises InvalidInput for what is no address of a provider, or makes owners."""
@@ -52,6 +57,10 @@ class IdentityProvider:
             violations.append(("name", "must not be blank"))
         if self.role is Role.OWNER:
             violations.append(("role", "must not be owner"))
+        if any(one.role is Role.OWNER for one in self.group_roles):
+            violations.append(("group_roles", "must not make owners"))
+        if self.groups_claim in RESERVED_CLAIMS:
+            violations.append(("groups_claim", "says something else"))
         if violations:
             raise InvalidInput(violations=violations)
 
@@ -62,6 +71,10 @@ class IdentityProvider:
             return False
         own = _parts(self.issuer)
         return parts.netloc == (own.netloc if own else "") or (parts.port is None and parts.hostname in self.hosts)
+
+    def roles_of(self, groups: Collection[str]) -> tuple[GroupRole, ...]:
+        """What these groups give."""
+        return tuple(one for one in self.group_roles if one.group in groups)
 
     def refusal(self, email: str, *, verified: bool) -> str:
         """Why whoever has this address is not let in, in a fixed word; empty when they are."""
@@ -89,6 +102,8 @@ class Assertion:
     email: str
     email_verified: bool
     name: str
+    # Those that give roles may be among them.
+    groups: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ def membership(place: Membership) -> organization_pb2.Membership:
         roles=roles(place.roles),
         custom_role_ids=place.custom_role_ids,
         created_at=made,
+        group_roles=roles(place.group_roles),
+        group_custom_role_ids=place.group_custom_role_ids,
     )
 
 

@@ -76,8 +76,11 @@ class Memberships(Protocol):
     async def count_owners(self, organization_id: str) -> int:
         """How many owners the organization has."""
 
+    async def by_groups(self, organization_id: str) -> Sequence[Membership]:
+        """Members who hold roles by groups at the organization's provider."""
+
     async def set_roles(self, membership: Membership) -> None:
-        """Keep the membership's roles, built-in and custom."""
+        """Keep the membership's roles, built-in and custom, with what of them groups gave."""
 
     async def remove(self, organization_id: str, user_id: str) -> None:
         """End a membership."""

@@ -48,6 +48,9 @@ memberships = Table(
     Column("user_id", String, ForeignKey("users.id"), nullable=False),
     Column("roles", ARRAY(Text), nullable=False),
     Column("custom_role_ids", ARRAY(Text), nullable=False, server_default="{}"),
+    # Those of both that groups at the organization's provider gave.
+    Column("group_roles", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("group_custom_role_ids", ARRAY(Text), nullable=False, server_default="{}"),
     Column("created_at", DateTime(timezone=True), nullable=False),
     PrimaryKeyConstraint("organization_id", "user_id"),
     Index(None, "user_id"),

@@ -17,10 +17,11 @@ from sqlalchemy import (
     delete,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.auth.domain import Role
+from services.auth.groups import GroupRole
 from services.auth.identity_providers import Identity, IdentityProvider
 from services.auth.provider_errors import IdentityNotAllowed
 from services.auth.tables import metadata
@@ -42,6 +43,9 @@ identity_providers = Table(
     Column("creates_users", Boolean, nullable=False),
     Column("role", String, nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    Column("groups_claim", String, nullable=False, server_default=""),
+    # Group, built-in role and identifier of a custom one, of which one is empty.
+    Column("group_roles", JSONB, nullable=False, server_default="[]"),
 )
 
 identities = Table(
@@ -80,6 +84,7 @@ class SqlIdentityProviders:
             "email_domains": list(provider.email_domains),
             "hosts": list(provider.hosts),
             "role": str(provider.role),
+            "group_roles": [[one.group, one.role or "", one.custom_role_id] for one in provider.group_roles],
         }
         statement = insert(identity_providers).values(values)
         await self._session.execute(statement.on_conflict_do_update(index_elements=["organization_id"], set_=values))
@@ -130,4 +135,6 @@ def _provider(row: Row[Any]) -> IdentityProvider:
         row.creates_users,
         Role(row.role),
         row.updated_at,
+        row.groups_claim,
+        tuple(GroupRole(group, Role(role) if role else None, custom) for group, role, custom in row.group_roles),
     )

@@ -22,7 +22,7 @@ from services.auth.oauth import (
 from services.auth.oauth_ports import Grammar
 from services.auth.usecases.exchange import Exchanged
 from services.auth.usecases.provider import Issued, Provider
-from services.auth.usecases.provider_sign_out import ProviderSignOuts
+from services.auth.usecases.provider_sign_out import BACKCHANNEL_LOGOUT, ProviderSignOuts
 from services.common.dependencies import as_unavailable
 from services.common.errors import DomainError, Exhausted, Unavailable
 from services.common.tokens import ALGORITHM, JWKS_PATH
@@ -72,7 +72,7 @@ class OAuthHttp:
         app.router.add_post("/oauth/device_authorization", self._device)
         app.router.add_post("/oauth/introspect", self._introspect)
         app.router.add_post("/oauth/revoke", self._revoke)
-        app.router.add_post("/oauth/backchannel_logout", self._signed_out_elsewhere)
+        app.router.add_post(BACKCHANNEL_LOGOUT, self._signed_out_elsewhere)
         app.router.add_get("/oauth/userinfo", self._userinfo, allow_head=False)
         app.router.add_post("/oauth/userinfo", self._userinfo)
         return app

@@ -21,8 +21,10 @@ from joserfc.jws import JWSRegistry
 from services.auth.adapters import logout_tokens
 from services.auth.adapters.outside import NotReached, Outside
 from services.auth.domain import normalize_email
-from services.auth.identity_providers import Assertion, Handshake, IdentityProvider, SignedOut
+from services.auth.groups import GroupsUnreadable, groups_in
+from services.auth.identity_providers import GROUPS, Assertion, Handshake, IdentityProvider, SignedOut
 from services.auth.provider_errors import (
+    IdentityNotAllowed,
     IdentityProviderInvalid,
     IdentityProviderUnavailable,
     ProviderSignInInvalid,
@@ -78,7 +80,7 @@ class OpenIdProviders:
             provider.client_id,
             "code",
             redirect_uri,
-            SCOPES,
+            _scopes(provider, known.metadata),
             handshake.state,
             nonce=handshake.nonce,
             code_challenge=create_s256_code_challenge(handshake.code_verifier),  # type: ignore[no-untyped-call]
@@ -98,9 +100,13 @@ class OpenIdProviders:
         _check_answer(answer, handshake, known.metadata, provider.issuer)
         tokens = await self._redeem(provider, known.metadata, secret, redirect_uri, handshake, answer["code"])
         claims = await self._claims(provider, known, tokens, handshake)
-        if not claims.get("email"):
-            claims |= await self._userinfo(provider, known.metadata, tokens, claims["sub"])
-        return _assertion(claims)
+        claim, who = provider.groups_claim, bool(claims.get("email"))
+        # Of two answers about groups the ID token's is the signed one.
+        told = not claim or claim in claims
+        if not (who and told):
+            said = await self._userinfo(provider, known.metadata, tokens, claims["sub"])
+            claims |= {name: said[name] for name in said if (not told if name == claim else not who)}
+        return _assertion(claims, provider)
 
     def issuer_of(self, token: str) -> str:
         return logout_tokens.issuer_of(token)
@@ -250,6 +256,13 @@ def _key(provider: IdentityProvider) -> tuple[str, tuple[str, ...]]:
     return provider.issuer, provider.hosts
 
 
+def _scopes(provider: IdentityProvider, metadata: Document) -> str:
+    """What to ask for: also a scope that is called like the claim of groups, which many want to be asked for."""
+    offered = metadata.get("scopes_supported")
+    claim = provider.groups_claim
+    return f"{SCOPES} {claim}" if claim and isinstance(offered, list) and claim in offered else SCOPES
+
+
 def _registry(known: _Known) -> JWSRegistry:
     """What the provider may sign with."""
     offered = known.metadata.get("id_token_signing_alg_values_supported") or ["RS256"]
@@ -271,13 +284,21 @@ def _check_answer(answer: Mapping[str, str], handshake: Handshake, metadata: Doc
         raise ProviderSignInInvalid
 
 
-def _assertion(claims: Document) -> Assertion:
+def _assertion(claims: Document, provider: IdentityProvider) -> Assertion:
     subject, email, name = claims.get("sub"), claims.get("email", ""), claims.get("name")
     if not isinstance(subject, str) or not 0 < len(subject) <= MOST_SUBJECT or not isinstance(email, str):
         raise ProviderSignInInvalid
     known = normalize_email(email) if len(email) <= MOST_EMAIL and email.count("@") == 1 else ""
     tidy = " ".join(name.split())[:MOST_NAME] if isinstance(name, str) else ""
-    return Assertion(subject, known, claims.get("email_verified") is True, tidy or known.partition("@")[0])
+    groups: frozenset[str] = frozenset()
+    if provider.group_roles:
+        try:
+            groups = groups_in(claims, provider.groups_claim)
+        except GroupsUnreadable:
+            # To let in with no groups, or with some of them, would be to guess.
+            raise IdentityNotAllowed(metadata={"because": GROUPS}) from None
+    verified = claims.get("email_verified") is True
+    return Assertion(subject, known, verified, tidy or known.partition("@")[0], groups)
 
 
 def _unavailable(provider: IdentityProvider, error: NotReached) -> IdentityProviderUnavailable:

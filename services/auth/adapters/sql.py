@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, delete, exists, func, insert, select, tuple_, update
+from sqlalchemy import Row, Select, delete, exists, func, insert, or_, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
@@ -111,6 +111,8 @@ class SqlMemberships:
         tables.memberships.c.organization_id,
         tables.memberships.c.roles,
         tables.memberships.c.custom_role_ids,
+        tables.memberships.c.group_roles,
+        tables.memberships.c.group_custom_role_ids,
         _CUSTOM_PERMISSIONS.label("custom_permissions"),
         tables.memberships.c.created_at.label("joined_at"),
     )
@@ -122,9 +124,8 @@ class SqlMemberships:
         values = {
             "organization_id": membership.organization_id,
             "user_id": membership.user.id,
-            "roles": [str(role) for role in membership.roles],
-            "custom_role_ids": list(membership.custom_role_ids),
             "created_at": membership.created_at,
+            **_held(membership),
         }
         await self._session.execute(insert(tables.memberships).values(values))
 
@@ -163,13 +164,17 @@ class SqlMemberships:
         statement = select(func.count()).select_from(places).where(places.c.organization_id == organization_id, owners)
         return int(await self._session.scalar(statement) or 0)
 
+    async def by_groups(self, organization_id: str) -> Sequence[Membership]:
+        places = tables.memberships
+        some = or_(func.cardinality(places.c.group_roles) > 0, func.cardinality(places.c.group_custom_role_ids) > 0)
+        return [_membership(row) for row in await self._session.execute(self._of(organization_id).where(some))]
+
     async def set_roles(self, membership: Membership) -> None:
         statement = update(tables.memberships).where(
             tables.memberships.c.organization_id == membership.organization_id,
             tables.memberships.c.user_id == membership.user.id,
         )
-        roles = [str(role) for role in membership.roles]
-        await self._session.execute(statement.values(roles=roles, custom_role_ids=list(membership.custom_role_ids)))
+        await self._session.execute(statement.values(_held(membership)))
 
     async def remove(self, organization_id: str, user_id: str) -> None:
         places = tables.memberships
@@ -368,7 +373,23 @@ def _user(row: Row[Any]) -> User:
     return User(row.id, row.email, row.display_name, row.password_hash, row.created_at)
 
 
+def _held(membership: Membership) -> dict[str, list[str]]:
+    return {
+        "roles": [str(role) for role in membership.roles],
+        "custom_role_ids": list(membership.custom_role_ids),
+        "group_roles": [str(role) for role in membership.group_roles],
+        "group_custom_role_ids": list(membership.group_custom_role_ids),
+    }
+
+
 def _membership(row: Row[Any]) -> Membership:
-    roles = tuple(Role(role) for role in row.roles)
-    custom = tuple(row.custom_role_ids), frozenset(row.custom_permissions or ())
-    return Membership(_user(row), row.organization_id, roles, row.joined_at, *custom)
+    return Membership(
+        _user(row),
+        row.organization_id,
+        tuple(Role(role) for role in row.roles),
+        row.joined_at,
+        tuple(row.custom_role_ids),
+        frozenset(row.custom_permissions or ()),
+        tuple(Role(role) for role in row.group_roles),
+        tuple(row.group_custom_role_ids),
+    )

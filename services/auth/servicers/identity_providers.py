@@ -4,10 +4,12 @@ from typing import Any
 
 import grpc.aio
 
+from deskmesh.auth.v1 import identity_provider_pb2, identity_provider_service_pb2_grpc
 from deskmesh.auth.v1 import identity_provider_service_pb2 as pb
-from deskmesh.auth.v1 import identity_provider_service_pb2_grpc
 from services.auth import mapping
+from services.auth.identity_providers import IdentityProvider
 from services.auth.mappings import identity_providers as own
+from services.auth.mappings.roles import granter
 from services.auth.servicer import source_of
 from services.auth.usecases.identity_links import IdentityLinks
 from services.auth.usecases.identity_providers import IdentityProviders
@@ -29,13 +31,14 @@ class IdentityProviderServicer(identity_provider_service_pb2_grpc.IdentityProvid
         self, request: pb.GetIdentityProviderRequest, context: Context
     ) -> pb.GetIdentityProviderResponse:
         found = await self._providers.get(caller().organization_id)
-        return pb.GetIdentityProviderResponse(identity_provider=own.provider(found, self._sign_ins.redirect_uri))
+        return pb.GetIdentityProviderResponse(identity_provider=self._told(found))
 
     async def SetIdentityProvider(
         self, request: pb.SetIdentityProviderRequest, context: Context
     ) -> pb.SetIdentityProviderResponse:
-        found = await self._providers.set(caller().organization_id, own.to_settings(request))
-        return pb.SetIdentityProviderResponse(identity_provider=own.provider(found, self._sign_ins.redirect_uri))
+        me = caller()
+        found = await self._providers.set(me.organization_id, own.to_settings(request), granter(me))
+        return pb.SetIdentityProviderResponse(identity_provider=self._told(found))
 
     async def RemoveIdentityProvider(
         self, request: pb.RemoveIdentityProviderRequest, context: Context
@@ -94,3 +97,6 @@ class IdentityProviderServicer(identity_provider_service_pb2_grpc.IdentityProvid
     ) -> pb.RemoveMemberIdentityLinksResponse:
         removed = await self._links.remove_all(caller().organization_id, request.user_id, caller().roles)
         return pb.RemoveMemberIdentityLinksResponse(removed=removed.identities, ended_sign_ins=removed.sign_ins)
+
+    def _told(self, found: IdentityProvider) -> identity_provider_pb2.IdentityProvider:
+        return own.provider(found, self._sign_ins.redirect_uri, self._sign_ins.backchannel_logout_uri)

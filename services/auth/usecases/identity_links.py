@@ -9,6 +9,7 @@ from services.auth.domain import may_change_owners
 from services.auth.errors import UserNotFound
 from services.auth.identity_providers import Identity
 from services.auth.ports import Work, WorkFactory
+from services.auth.usecases.group_roles import bring_in_line
 from services.common.clock import Clock
 from services.common.revocations import Revocation
 
@@ -51,10 +52,10 @@ class IdentityLinks:
             await work.organizations.lock(organization_id)
             found = await work.identity_providers.identities_of(organization_id, user_id)
             chosen = [identity for identity in found if (identity.issuer, identity.subject) == (issuer, subject)]
-            ended = await self._unlink(work, organization_id, user_id, chosen)
+            unlinked, ended = await self._unlink(work, organization_id, user_id, chosen)
             await work.commit()
         await self._announcer.announce(ended)
-        return Unlinked(len(chosen), len(ended))
+        return unlinked
 
     async def remove_all(self, organization_id: str, user_id: str, by: Sequence[str]) -> Unlinked:
         """Remove a member's; `by` are the roles of who asks. Raises UserNotFound or OnlyOwners."""
@@ -66,15 +67,17 @@ class IdentityLinks:
             if member.is_owner:
                 may_change_owners(by)
             found = await work.identity_providers.identities_of(organization_id, user_id)
-            ended = await self._unlink(work, organization_id, user_id, found)
+            unlinked, ended = await self._unlink(work, organization_id, user_id, found)
             await work.commit()
         await self._announcer.announce(ended)
-        return Unlinked(len(found), len(ended))
+        return unlinked
 
     async def _unlink(
         self, work: Work, organization_id: str, user_id: str, chosen: Sequence[Identity]
-    ) -> list[Revocation]:
-        now, ended = self._clock(), []
+    ) -> tuple[Unlinked, list[Revocation]]:
+        """What was done, and what to announce once it is committed."""
+        now = self._clock()
+        ended: list[Revocation] = []
         for identity in chosen:
             await work.identity_providers.unlink(identity)
             details = {"issuer": identity.issuer}
@@ -86,4 +89,10 @@ class IdentityLinks:
                 ended.append(Revocation(family.id, now.timestamp()))
                 await work.refresh_tokens.revoke_family(family.id, at=now)
                 await work.revocations.add(ended[-1], at=now)
-        return ended
+        unlinked = Unlinked(len(chosen), len(ended))
+        provider = await work.identity_providers.find(organization_id)
+        member = await work.memberships.find(organization_id, user_id)
+        if provider and member and any(identity.issuer == provider.issuer for identity in chosen):
+            # Nobody vouches for the groups any more; by another link they come back at the next sign-in.
+            ended += await bring_in_line(work, member, (), provider.issuer, self._clock)
+        return unlinked, ended

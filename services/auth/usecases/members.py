@@ -1,7 +1,7 @@
 """The people of one organization."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -99,7 +99,7 @@ class Members:
             await work.users.add(user)
             await work.memberships.add(membership)
             await work.mail_jobs.add(MailJob.new(Letter.VERIFY_EMAIL, user.email, at=now))
-            details = {"roles": _names(membership)}
+            details = {"roles": role_names(membership)}
             await work.audit.add(
                 AuditEvent.of(
                     EventType.MEMBER_ADDED, command.organization_id, at=now, subject_id=user.id, details=details
@@ -124,7 +124,7 @@ class Members:
             by.may_grant(permissions_of(changed.grants) - permissions_of(membership.grants))
             await work.memberships.set_roles(changed)
             outdated = await end_access(work, organization_id, user_id, self._clock())
-            details = {"before": _names(membership), "after": _names(changed)}
+            details = {"before": role_names(membership), "after": role_names(changed)}
             await work.audit.add(
                 AuditEvent.of(
                     EventType.MEMBER_ROLES_CHANGED,
@@ -160,7 +160,7 @@ class Members:
         return membership, owners - membership.is_owner
 
 
-async def custom_permissions(work: Work, role_ids: Sequence[str]) -> dict[str, frozenset[str]]:
+async def custom_permissions(work: Work, role_ids: Iterable[str]) -> dict[str, frozenset[str]]:
     """What each of these custom roles holds. Raises RoleNotFound."""
     return {role_id: (await work.roles.get(role_id)).permissions for role_id in role_ids}
 
@@ -172,7 +172,8 @@ async def end_access(work: Work, organization_id: str, user_id: str, at: datetim
     return ended
 
 
-def _names(membership: Membership) -> str:
+def role_names(membership: Membership) -> str:
+    """Its roles, as an entry of the audit log names them."""
     return ",".join((*membership.roles, *membership.custom_role_ids))
 
 

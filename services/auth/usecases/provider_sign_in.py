@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from urllib.parse import parse_qsl
 
-from services.auth.account_ports import Allowances
+from services.auth.account_ports import Allowances, Announcer
 from services.auth.accounts import Account, hash_token, new_token
 from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership, Principal, User
@@ -30,7 +30,9 @@ from services.auth.provider_errors import (
     ProviderSignInInvalid,
 )
 from services.auth.provider_ports import ExternalProviders
+from services.auth.usecases.group_roles import bring_in_line
 from services.auth.usecases.opening import Openings, SignedIn
+from services.auth.usecases.provider_sign_out import BACKCHANNEL_LOGOUT
 from services.common.clock import Clock
 from services.common.errors import DomainError
 
@@ -51,6 +53,7 @@ class ProviderSignIns:
         passwords: Passwords,
         openings: Openings,
         allowances: Allowances,
+        announcer: Announcer,
         clock: Clock,
         *,
         public_url: str,
@@ -61,8 +64,10 @@ class ProviderSignIns:
         self._passwords = passwords
         self._openings = openings
         self._allowances = allowances
+        self._announcer = announcer
         self._clock = clock
         self.redirect_uri = f"{public_url}{CALLBACK}"
+        self.backchannel_logout_uri = f"{public_url}{BACKCHANNEL_LOGOUT}"
 
     async def name_of(self, slug: str) -> str:
         """What the provider of an organization is called; empty for none."""
@@ -163,12 +168,16 @@ class ProviderSignIns:
             place = await work.memberships.find(organization_id, user_id)
             if place is None:
                 raise IdentityNotAllowed(metadata={"because": LEFT})
+            given = provider.roles_of(said.groups)
+            if outdated := await bring_in_line(work, place, given, provider.issuer, self._clock):
+                place = await work.memberships.find(organization_id, user_id) or place
             organization = await work.organizations.get(organization_id)
             principal = Principal(place.user, organization, place.roles, place.custom_permissions)
             # An organization's word: it proves nothing of the person anew, here or elsewhere.
             signed_in = await self._openings.begin(work, principal, (FEDERATED,), authenticated_at=NEVER)
             await work.audit.add(_event(EventType.SIGN_IN, provider, user_id, now, subject_id=signed_in.family.id))
             await work.commit()
+        await self._announcer.announce(outdated)
         return signed_in
 
     async def _create(

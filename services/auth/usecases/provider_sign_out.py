@@ -12,6 +12,8 @@ from services.auth.provider_ports import ExternalProviders
 from services.common.clock import Clock
 from services.common.revocations import Revocation
 
+# Where providers tell; the edge leads there.
+BACKCHANNEL_LOGOUT = "/oauth/backchannel_logout"
 # Words that one place may send in a while: a provider sends one for each of its people who signs out.
 WORDS, WINDOW = 600, timedelta(minutes=1)
 

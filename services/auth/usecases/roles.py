@@ -92,6 +92,9 @@ class Roles:
             invited = await work.invitations.list_open(self._clock())
             if await work.roles.holders(role_id, 1) or any(role_id in one.custom_role_ids for one in invited):
                 raise RoleInUse
+            provider = await work.identity_providers.find(organization_id)
+            if provider is not None and any(role_id == one.custom_role_id for one in provider.group_roles):
+                raise RoleInUse
             await work.roles.delete(role_id)
             await self._log(work, EventType.ROLE_DELETED, role)
             await work.commit()

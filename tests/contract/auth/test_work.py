@@ -19,6 +19,8 @@ from services.auth.errors import (
     SlugTaken,
     UserNotFound,
 )
+from services.auth.groups import GroupRole
+from services.auth.identity_providers import IdentityProvider
 from services.auth.ports import AuditFilter, WorkFactory
 from services.auth.roles import CustomRole
 from services.common.context import IdempotencyKey
@@ -153,6 +155,51 @@ async def test_memberships_change_and_end(works: WorkFactory) -> None:
         await work.commit()
     async with works.system() as work:
         assert await work.memberships.oldest_of(member.user.id) is None
+
+
+async def test_what_groups_gave_is_known_from_what_was_granted_by_hand(works: WorkFactory) -> None:
+    member = await a_member(works, shop := an_organization(), Role.CUSTOMER)
+    await a_member(works, shop, Role.AGENT, name="Bob")
+    role = CustomRole.new(shop.id, "Auditor", "", ["audit.read"], at=NOW)
+    given = replace(member.with_groups([Role.AGENT], [role.id]), custom_permissions=role.permissions)
+    async with works.tenant(shop.id) as work:
+        assert await work.memberships.by_groups(shop.id) == []
+        await work.roles.add(role)
+        await work.memberships.set_roles(given)
+        await work.commit()
+    async with works.tenant(shop.id) as work:
+        assert await work.memberships.by_groups(shop.id) == [given]
+        assert await work.memberships.find(shop.id, member.user.id) == given
+        await work.memberships.set_roles(member)
+        await work.commit()
+    async with works.tenant(shop.id) as work:
+        assert await work.memberships.by_groups(shop.id) == []
+
+
+@pytest.mark.parametrize("rules", [(), (GroupRole("a=b", Role.AGENT), GroupRole("ü", None, "rol_1"))], ids=len)
+async def test_a_provider_is_found_as_it_was_kept(works: WorkFactory, rules: tuple[GroupRole, ...]) -> None:
+    shop = (await a_member(works, an_organization())).organization_id
+    claim = "groups" if rules else ""
+    provider = IdentityProvider(
+        shop,
+        "Acme",
+        f"https://{shop}",
+        "desk",
+        b"s",
+        ("a.example",),
+        ("keys.a.example",),
+        creates_users=True,
+        role=Role.AGENT,
+        updated_at=NOW,
+        groups_claim=claim,
+        group_roles=rules,
+    )
+    async with works.tenant(shop) as work:
+        await work.identity_providers.put(provider)
+        await work.commit()
+    async with works.system() as work:
+        assert await work.identity_providers.find(shop) == provider
+        assert await work.identity_providers.of_issuer(provider.issuer) == [provider]
 
 
 async def test_the_oldest_membership_is_found(works: WorkFactory) -> None:

@@ -54,7 +54,7 @@ class Acme:
                 "userinfo_endpoint": f"{self.issuer}/userinfo",
                 "jwks_uri": f"{self.issuer}/jwks",
                 "response_types_supported": ["code"],
-                "scopes_supported": ["openid", "email", "profile"],
+                "scopes_supported": ["openid", "email", "profile", "groups"],
                 "subject_types_supported": ["public"],
                 "id_token_signing_alg_values_supported": ["RS256"],
             },
@@ -68,6 +68,7 @@ class Acme:
                 }
             },
             Userinfo(self.people),
+            extra_scopes={"groups": ["groups"]},
         )
 
     def rotate(self) -> None:

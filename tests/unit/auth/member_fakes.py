@@ -116,6 +116,9 @@ class FakeMemberships:
     async def count_owners(self, organization_id: str) -> int:
         return sum(place.is_owner for place in self._of(organization_id))
 
+    async def by_groups(self, organization_id: str) -> Sequence[Membership]:
+        return [place for place in self._of(organization_id) if place.group_roles or place.group_custom_role_ids]
+
     async def set_roles(self, membership: Membership) -> None:
         self._store.memberships[membership.organization_id, membership.user.id] = membership
 

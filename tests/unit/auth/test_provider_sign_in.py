@@ -9,6 +9,7 @@ import pytest
 from services.auth.audit import EventType
 from services.auth.domain import Membership, Role
 from services.auth.errors import CredentialsInvalid, OnlyOwners, RefreshTokenInvalid, UserNotFound
+from services.auth.groups import GroupRole
 from services.auth.identity_providers import NEVER, Assertion, IdentityProvider, SignedOut
 from services.auth.oauth import Refused
 from services.auth.provider_errors import (
@@ -18,6 +19,7 @@ from services.auth.provider_errors import (
     ProviderSignInInvalid,
     ProviderSignInRefused,
 )
+from services.auth.roles import Granter
 from services.auth.usecases.identity_links import IdentityLinks, Unlinked
 from services.auth.usecases.identity_providers import IdentityProviders, Settings
 from services.auth.usecases.opening import SignedIn
@@ -26,6 +28,7 @@ from services.auth.usecases.provider_sign_in import LIFETIME, ProviderSignIns
 from services.auth.usecases.provider_sign_out import ProviderSignOuts
 from services.auth.usecases.sessions import SignIn
 from services.common.errors import InvalidInput, PermissionDenied
+from services.common.permissions import EVERY_PERMISSION
 from tests.unit.auth.factor_fakes import FakeEnvelope
 from tests.unit.auth.provider_fakes import FakeExternal
 from tests.unit.auth.test_usecases import Desk
@@ -33,6 +36,9 @@ from tests.unit.auth.test_usecases import Desk
 ACME = Settings(
     "Acme", "https://id.acme.example", "desk", "a secret", ("acme.example",), (), creates_users=True, role=Role.AGENT
 )
+
+# An owner holds everything.
+ANN = Granter("usr_ann", ("owner",), EVERY_PERMISSION)
 
 
 class House:
@@ -49,6 +55,7 @@ class House:
             self.desk.passwords,
             self.openings,
             self.desk.allowances,
+            self.desk.announcer,
             self.desk.clock,
             public_url="https://desk.example",
         )
@@ -57,7 +64,7 @@ class House:
         """Found the organization and set up its provider; returns the owner."""
         owner = await self.desk.founder()
         settings = replace(ACME, **changes)  # type: ignore[arg-type]
-        await self.providers.set(owner.principal.organization.id, settings)
+        await self.providers.set(owner.principal.organization.id, settings, ANN)
         return owner
 
     async def begin(self, slug: str = "shop") -> tuple[str, str]:
@@ -117,7 +124,7 @@ async def test_an_account_that_is_there_is_never_taken_over_by_its_address(house
     owner = await house.open()
     place = Membership(owner.principal.user, owner.principal.organization.id, (role,), house.desk.now)
     house.desk.work.store.memberships[place.organization_id, place.user.id] = place
-    await house.providers.set(place.organization_id, replace(ACME, email_domains=("example.com",)))
+    await house.providers.set(place.organization_id, replace(ACME, email_domains=("example.com",)), ANN)
     house.says(email=owner.principal.user.email)
     with pytest.raises(IdentityNotLinked):
         await house.enter()
@@ -197,7 +204,7 @@ async def test_another_organization_with_the_same_provider_knows_nobody_of_the_f
     await house.open()
     await house.enter()
     other = await house.desk.founder("bob@example.com", "other")
-    await house.providers.set(other.principal.organization.id, ACME)
+    await house.providers.set(other.principal.organization.id, ACME, ANN)
     token, answer = await house.begin("other")
     with pytest.raises(IdentityNotLinked):
         await house.sign_ins.finish(token, answer)
@@ -218,7 +225,7 @@ async def test_what_was_asked_of_one_provider_is_not_answered_by_another(house: 
     owner = await house.open()
     attempt = await house.begin()
     await house.providers.set(
-        owner.principal.organization.id, replace(ACME, issuer="https://id.evil.example", client_secret="another")
+        owner.principal.organization.id, replace(ACME, issuer="https://id.evil.example", client_secret="another"), ANN
     )
     with pytest.raises(ProviderSignInInvalid):
         await house.sign_ins.finish(*attempt)
@@ -270,6 +277,8 @@ async def test_removing_it_ends_what_rests_on_it_alone(house: House) -> None:
         {"issuer": "https://id.acme.example:port"},
         {"name": "  "},
         {"role": Role.OWNER},
+        {"group_roles": (GroupRole("boss", Role.OWNER),)},
+        {"group_roles": (GroupRole("boss", Role.ADMIN),), "groups_claim": "sub"},
         {"client_secret": ""},
     ],
     ids=str,
@@ -283,11 +292,12 @@ async def test_what_cannot_be_set_up(house: House, changes: dict[str, object]) -
 async def test_a_secret_stays_with_its_provider(house: House) -> None:
     owner = await house.open()
     here = owner.principal.organization.id
-    kept = await house.providers.set(here, replace(ACME, client_secret="", name="Acme Inc."))
+    kept = await house.providers.set(here, replace(ACME, client_secret="", name="Acme Inc."), ANN)
     assert kept.sealed_secret == house.desk.work.store.providers[here].sealed_secret
     for changes in ({"issuer": "https://id.evil.example"}, {"client_id": "another"}):
+        changed = replace(ACME, client_secret="", **changes)  # type: ignore[arg-type]
         with pytest.raises(InvalidInput):
-            await house.providers.set(here, replace(ACME, client_secret="", **changes))  # type: ignore[arg-type]
+            await house.providers.set(here, changed, ANN)
 
 
 @pytest.mark.parametrize(
@@ -350,7 +360,7 @@ async def test_an_identity_that_was_removed_signs_in_no_more(house: House) -> No
         await house.desk.sessions.refresh(entered.tokens.refresh)
     assert await house.desk.sessions.refresh(owner.tokens.refresh)
     # The account is not taken over by its address afterwards.
-    await house.providers.set(me[0], replace(ACME, email_domains=("example.com",)))
+    await house.providers.set(me[0], replace(ACME, email_domains=("example.com",)), ANN)
     house.says(email=owner.principal.user.email)
     with pytest.raises(IdentityNotLinked):
         await house.enter()
@@ -362,7 +372,7 @@ async def test_an_identity_of_a_provider_before_does_not_count(house: House) -> 
     owner = await house.open()
     await linked(house, owner, "sub-1")
     here = owner.principal.organization.id
-    await house.providers.set(here, replace(ACME, issuer="https://id.other.example", client_secret="another"))
+    await house.providers.set(here, replace(ACME, issuer="https://id.other.example", client_secret="another"), ANN)
     links = IdentityLinks(house.desk.work, house.desk.announcer, house.desk.clock)
     assert [one.active for one in await links.of(here, owner.principal.user.id)] == [False]
 
@@ -396,7 +406,7 @@ async def test_signing_out_there_ends_what_began_before_in_the_organizations_tha
     after = await house.enter()
     # Another organization signs in by the same provider, for which this token does not hold.
     other = await desk.founder("bob@example.com", "other")
-    await house.providers.set(other.principal.organization.id, ACME)
+    await house.providers.set(other.principal.organization.id, ACME, ANN)
     assert await sign_outs.end(ACME.issuer, "place") == 1
     assert house.log[-1] is EventType.SIGN_OUT
     with pytest.raises(RefreshTokenInvalid):

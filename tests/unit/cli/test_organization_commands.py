@@ -37,6 +37,10 @@ def test_each_command_says_what_it_does_and_prints_data_when_asked(command: tupl
         ["audit", "--type", "boredom"],
         ["sso", "set", "Acme", "https://id.acme.example", "desk", "--domain", "acme.example", "--role", "owner"],
         ["sso", "set", "Acme", "https://id.acme.example", "desk"],
+        *(
+            ["sso", "set", "Acme", "https://id.acme.example", "desk", "--domain", "acme.example", "--group", rule]
+            for rule in ("desk", "=agent", "desk=boss", "desk=owner", "desk=")
+        ),
     ],
     ids=" ".join,
 )

@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from deskmesh.auth.v1 import identity_provider_pb2
 from deskmesh.auth.v1 import identity_provider_service_pb2 as pb
 from deskmesh_cli.commands.acting import OWNER, acting
-from deskmesh_cli.commands.members import role_names
+from deskmesh_cli.commands.members import role_names, split_roles
 from deskmesh_cli.commands.options import Json
 from deskmesh_cli.connection import Person
 from deskmesh_cli.console import fail, out
@@ -26,6 +27,11 @@ Domains = Annotated[list[str], typer.Option("--domain", help="Domain of addresse
 Hosts = Annotated[list[str], typer.Option("--host", help="Another host where its endpoints stand; repeat.")]
 Creates = Annotated[bool, typer.Option("--create-users", help="Make accounts for who comes for the first time.")]
 RoleName = Annotated[str, typer.Option("--role", help=f"Role of those: {', '.join(ROLES)}.")]
+GroupRoles = Annotated[
+    list[str],
+    typer.Option("--group", help="GROUP=ROLE: a role, built-in or custom, for who is in a group there; repeat."),
+]
+Claim = Annotated[str, typer.Option("--groups-claim", help="Claim that names a person's groups.")]
 _HIDDEN = (
     "Read the secret that goes with the client ID from the standard input; the one that is known stays without it."
 )
@@ -50,6 +56,8 @@ def set_provider(
     host: Hosts = [],  # noqa: B006 - typer copies it
     create_users: Creates = False,
     newcomers: RoleName = "customer",
+    group: GroupRoles = [],  # noqa: B006 - typer copies it
+    groups_claim: Claim = "groups",
     secret: Secret = False,
     person: Person = OWNER,
     as_json: Json = False,
@@ -68,6 +76,8 @@ def set_provider(
         hosts=host,
         creates_users=create_users,
         role=f"ROLE_{newcomers.upper()}",
+        groups_claim=groups_claim,
+        group_roles=[_group_role(one) for one in group],
     )
     ask(person, lambda client: client.identity_providers.SetIdentityProvider(request), _show, as_json=as_json)
 
@@ -130,6 +140,22 @@ def unlink_member(user_id: UserId, person: Person = OWNER, as_json: Json = False
     )
 
 
+def _group_role(said: str) -> identity_provider_pb2.GroupRole:
+    # Names of groups may hold "=", as those of directories do; roles do not.
+    group, _, name = said.rpartition("=")
+    if not group or name == "owner":
+        raise fail(f"{said} gives nobody a role.", "Say GROUP=ROLE; owners are not made like this.")
+    built_in, custom = split_roles([name])
+    if custom:
+        return identity_provider_pb2.GroupRole(group=group, custom_role_id=custom[0])
+    return identity_provider_pb2.GroupRole(group=group, role=built_in[0])
+
+
+def _given(one: Any) -> str:
+    built_in = one.WhichOneof("held") == "role"
+    return f"{one.group} → {role_names([one.role], ()) if built_in else one.custom_role_id}"
+
+
 def _secret() -> str:
     # Not an option: it would stay in the shell's history and in the list of processes.
     if sys.stdin.isatty():
@@ -148,8 +174,12 @@ def _show(answer: Any) -> None:
         "addresses of": ", ".join(found.email_domains),
         "other hosts": ", ".join(found.hosts) or "none",
         "newcomers": first,
+        "groups": f"by the claim {found.groups_claim}" if found.group_roles else "give no roles",
         "redirect URI": found.redirect_uri,
+        "logout URI": found.backchannel_logout_uri,
         "since": when(found.updated_at),
     }
     for what, value in lines.items():
         out.print(f"{what:13} {value}", markup=False, highlight=False)
+        for one in found.group_roles if what == "groups" else ():
+            out.print(f"{'':13} {_given(one)}", markup=False, highlight=False)
