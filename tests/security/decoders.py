@@ -29,11 +29,16 @@ from serve_apps.assistant.engines import remote
 from serve_apps.assistant.engines.base import Delta, Finished
 from serve_apps.assistant.tools import NotACall, Toolbox
 from services.auth import api_keys as networks
+from services.auth.adapters import logout_tokens as logout
 from services.auth.adapters.oauth_grammar import AuthlibGrammar
 from services.auth.adapters.webauthn import PyWebauthn
+from services.auth.domain import Role
 from services.auth.factor_errors import PasskeyInvalid
 from services.auth.factors import hash_recovery_code, matching_step
+from services.auth.groups import groups_in
+from services.auth.identity_providers import IdentityProvider
 from services.auth.oauth import COMMAND_LINE, Form, Refused, hash_user_code
+from services.auth.provider_errors import ProviderSignInInvalid
 from services.common import pagination, revocations
 from services.common.api_keys import PREFIX, hash_key, is_well_formed, new_key
 from services.common.errors import InvalidInput, from_rpc_error
@@ -243,6 +248,34 @@ def oauth(data: bytes) -> None:
             assert not refused.redirect_uri or COMMAND_LINE.redirects_to(refused.redirect_uri)
 
 
+ACME = IdentityProvider(
+    "org", "Acme", HOST, "desk", b"", (), (), creates_users=True, role=Role.AGENT, updated_at=datetime.now(UTC)
+)
+
+
+def logout_tokens(data: bytes) -> None:
+    """What a provider says of who signed out: the token as anybody may send it, and what a signed one would say."""
+    with suppress(ProviderSignInInvalid):
+        assert isinstance(logout.issuer_of(text(data)), str)
+    try:
+        claims = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(claims, dict):
+        with suppress(ProviderSignInInvalid):
+            said = logout.signed_out(ACME, {"typ": claims.get("typ", "JWT")}, {**LOGOUT, **claims})
+            assert said.subject
+            assert math.isfinite(said.until)
+
+
+def groups(data: bytes) -> None:
+    """The claims of an ID token, where they name a person's groups."""
+    with suppress(ValueError, RecursionError):
+        claims = json.loads(data)
+        if isinstance(claims, dict):
+            assert all(isinstance(one, str) for one in groups_in(claims, "groups"))
+
+
 # Bodies and documents
 
 
@@ -380,6 +413,15 @@ ASKED = (
     b"&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&state=s"
 )
 DEEP = b"[" * 3000
+LOGOUT: Mapping[str, Any] = {
+    "iss": HOST,
+    "aud": "desk",
+    "iat": time.time(),
+    "exp": time.time() + 6 * 3600,
+    "jti": "1",
+    "sub": "somebody",
+    "events": {logout.EVENT: {}},
+}
 
 TARGETS: Mapping[str, Target] = {
     "api keys": Target(api_keys, (b"Bearer " + GOOD_KEY, b"\n" + GOOD_KEY + b"\n10.0.0.1, ::1", b"dm_live_\xff")),
@@ -400,6 +442,21 @@ TARGETS: Mapping[str, Target] = {
             b"client_id=deskmesh-cli&scope=openid",
             b"grant_type=authorization_code&code=c\nBasic \xff\xfe",
         ),
+    ),
+    "logout tokens": Target(
+        logout_tokens,
+        (
+            b"{}",
+            b'{"iat":NaN}',
+            b'{"iat":1' + b"0" * 400 + b"}",
+            b'{"exp":[],"sub":5,"events":{"e":[]},"typ":{}}',
+            b".eyJpc3MiOiJodHRwczovL2EifQ.",
+            b"e30." + base64url(DEEP).encode() + b".e30",
+        ),
+    ),
+    "groups": Target(
+        groups,
+        (b'{"groups":["desk",5]}', b'{"groups":"desk"}', b'{"_claim_names":{"groups":[]}}', b'{"groups":' + DEEP),
     ),
     "chat bodies": Target(
         chat_bodies,

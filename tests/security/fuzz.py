@@ -19,7 +19,10 @@ WATCHED = (
     *(f"services.common.{name}" for name in ("api_keys", "errors", "pagination", "revocations", "tokens", "tracing")),
     *(
         f"services.auth.{name}"
-        for name in ("api_keys", "factors", "oauth", "adapters.oauth_grammar", "adapters.webauthn")
+        for name in (
+            *("api_keys", "factors", "groups", "oauth"),
+            *("adapters.logout_tokens", "adapters.oauth_grammar", "adapters.webauthn"),
+        )
     ),
     *(f"services.gateway.{name}" for name in ("servicer", "openai.requests", "openai.errors", "openai.mapping")),
     *(f"services.knowledge.text.{name}" for name in ("blocks", "documents", "sections")),
