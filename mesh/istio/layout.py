@@ -1,25 +1,41 @@
 """Which file holds what, and how kustomize puts an environment together from them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 
-from mesh.istio import control_plane, network, security, traffic
-from mesh.istio.plan import HOST, Document, Plan, document
+from mesh.istio import control_plane, migrate, network, pods, security, traffic
+from mesh.istio.deployed import BY_NAME, DEPLOYED
+from mesh.istio.plan import AUTH, EDGE, HOST, STORES, TELEMETRY, Document, Plan, document, externals_of, is_service
 
 FOLDER = PurePosixPath("mesh/istio")
 HEADER = "# Written by `python -m mesh.policy.generate` from the policy options in protos/. Do not edit.\n"
 
-# Environment → where people reach it. The namespace has the environment's name, as the services' identities say it.
+
+@dataclass(frozen=True)
+class Environment:
+    """Where people reach it, and how many pods of each workload there are; None leaves that to the workload."""
+
+    host: str
+    fewest: int | None = None
+    most: int | None = None
+
+
+# By the namespace, which the services' identities say.
 ENVIRONMENTS = {
-    "dev": f"dev.{HOST}",
-    "staging": f"staging.{HOST}",
-    "prod": HOST,
+    "dev": Environment(f"dev.{HOST}", 1, 1),
+    "staging": Environment(f"staging.{HOST}", 2, 3),
+    "prod": Environment(HOST),
 }
+# No image has it: whoever sets up an environment names theirs.
+NO_DIGEST = "sha256:" + 64 * "0"
 SETTINGS = "environment"
 CONTROL_PLANE = "control-plane"
+# Nothing else lies in these.
+FOLDERS = ("base", "services", "components", "overlays", migrate.NAME, CONTROL_PLANE)
 
 
 def files(plan: Plan) -> dict[PurePosixPath, str]:
@@ -32,12 +48,14 @@ def files(plan: Plan) -> dict[PurePosixPath, str]:
             "workload": network.of_workload(plan, workload),
             "security": security.of_workload(plan, workload),
             "traffic": traffic.of_workload(plan, workload),
+            "pods": pods.of_workload(plan, BY_NAME[workload]) if workload in BY_NAME else [],
         }
         found |= _folder(f"services/{workload}", parts)
     found |= _file("services/kustomization", _kustomization(resources=list(plan.workloads)))
-    found |= _file(f"components/{SETTINGS}/kustomization", _component())
-    for environment, host in ENVIRONMENTS.items():
-        found |= _overlay(environment, host)
+    found |= _folder(migrate.NAME, {"job": migrate.documents()})
+    found |= _file(f"components/{SETTINGS}/kustomization", _component(plan))
+    for environment, of_it in ENVIRONMENTS.items():
+        found |= _overlay(environment, of_it)
         found |= _file(f"{CONTROL_PLANE}/{environment}", control_plane.values(environment))
     return found
 
@@ -50,11 +68,12 @@ def _folder(folder: str, parts: Mapping[str, list[Document]]) -> dict[PurePosixP
     return found
 
 
-def _overlay(environment: str, host: str) -> dict[PurePosixPath, str]:
+def _overlay(environment: str, of_it: Environment) -> dict[PurePosixPath, str]:
     folder = f"overlays/{environment}"
-    settings = document(
-        "v1", "ConfigMap", SETTINGS, data={"namespace": environment, "host": host, "origin": f"https://{host}"}
-    )
+    data = {"namespace": environment, "host": of_it.host, "origin": f"https://{of_it.host}"}
+    # Each environment has stores of its own.
+    data |= {external.name: f"{external.name}.{environment}.internal" for external in (*STORES, TELEMETRY)}
+    settings = document("v1", "ConfigMap", SETTINGS, data=data)
     # Read by kustomize only; it does not reach the cluster.
     settings["metadata"] = {"name": SETTINGS, "annotations": {"config.kubernetes.io/local-config": "true"}}
     namespace = document("v1", "Namespace", environment)
@@ -70,16 +89,37 @@ def _overlay(environment: str, host: str) -> dict[PurePosixPath, str]:
         namespace=environment,
         resources=["namespace.yaml", f"{SETTINGS}.yaml", "../../base", "../../services"],
         components=[f"../../components/{SETTINGS}"],
+        images=_images(),
+        **_sizes(of_it),
     )
+    migrated = _kustomization(namespace=environment, resources=[f"../../../{migrate.NAME}"], images=_images())
     return (
         _file(f"{folder}/kustomization", kustomization)
+        | _file(f"{folder}/{migrate.NAME}/kustomization", migrated)
         | _file(f"{folder}/namespace", namespace)
         | _file(f"{folder}/{SETTINGS}", settings)
     )
 
 
-def _component() -> Document:
-    """Puts an environment's namespace and host where the manifests have their own."""
+def _images() -> list[Document]:
+    return [{"name": pods.IMAGE, "newName": pods.IMAGE, "digest": NO_DIGEST}]
+
+
+def _sizes(of_it: Environment) -> Document:
+    numbers = {"minReplicas": of_it.fewest, "maxReplicas": of_it.most}
+    changes = [
+        {"op": "replace", "path": f"/spec/{name}", "value": number}
+        for name, number in numbers.items()
+        if number is not None
+    ]
+    if not changes:
+        return {}
+    patch = yaml.safe_dump(changes, sort_keys=False)
+    return {"patches": [{"target": {"kind": "HorizontalPodAutoscaler"}, "patch": patch}]}
+
+
+def _component(plan: Plan) -> Document:
+    """Puts an environment's namespace, host and stores where the manifests have their own."""
 
     def replace(field: str, *targets: Document) -> Document:
         source = {"kind": "ConfigMap", "name": SETTINGS, "fieldPath": f"data.{field}"}
@@ -93,6 +133,17 @@ def _component() -> Document:
         return {**chosen, "options": options} if options else chosen
 
     callers = "spec.rules.*.from.*.source.principals.*"
+    told = "spec.template.spec.containers.*.env.[name=DESKMESH_{}].value"
+    untold = [one.name for one in DEPLOYED if not one.settings]
+    # A Sidecar's hosts: those outside first, in the order of `externals_of`, then those inside.
+    alone = [workload for workload in plan.workloads if not traffic.called_by(plan, workload)]
+    storeless = [workload for workload in plan.workloads if not is_service(workload) and workload != EDGE]
+
+    def external(position: int, name: str, reject: Sequence[str]) -> Document:
+        hosts = target("Sidecar", f"spec.egress.0.hosts.{position}", reject, delimiter="/", index=1)
+        endpoint = target("Deployment", told.format("OTLP_ENDPOINT"), untold, delimiter=":", index=0)
+        entry = target("ServiceEntry", "spec.hosts.0", name=name)
+        return replace(name, entry, hosts, *([endpoint] if name == TELEMETRY.name else []))
 
     return {
         "apiVersion": "kustomize.config.k8s.io/v1alpha1",
@@ -103,15 +154,19 @@ def _component() -> Document:
                 target("AuthorizationPolicy", callers, security.WITHOUT_PRINCIPALS, delimiter="/", index=2),
                 target("AuthorizationPolicy", "spec.provider.name", name=security.API_KEYS, delimiter=".", index=1),
                 target("RequestAuthentication", "spec.jwtRules.*.jwksUri", delimiter=".", index=1),
-                target("Sidecar", "spec.egress.*.hosts.*", delimiter=".", index=2),
-                # Each environment has stores of its own.
-                target("ServiceEntry", "spec.hosts.*", delimiter=".", index=1),
+                target("Sidecar", "spec.egress.1.hosts.*", alone, delimiter=".", index=2),
+            ),
+            *(
+                external(position, one.name, () if one is TELEMETRY else storeless)
+                for position, one in enumerate(externals_of(AUTH))
             ),
             replace("host", target("Gateway", "spec.servers.*.hosts.*"), target("VirtualService", "spec.hosts.*")),
             replace(
                 "origin",
                 target("VirtualService", "spec.http.*.corsPolicy.allowOrigins.*.exact"),
                 target("RequestAuthentication", "spec.jwtRules.*.issuer"),
+                target("Deployment", told.format("TOKEN_ISSUER"), untold),
+                target("Deployment", told.format("PUBLIC_URL"), name=AUTH),
             ),
         ],
     }

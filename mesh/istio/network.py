@@ -58,12 +58,30 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
         "ingress": _ingress(plan, workload),
         "egress": _egress(plan, workload),
     }
-    ports = _ports(plan, workload)
-    service = [document("v1", "Service", workload, {"selector": selector(workload), "ports": ports})] if ports else []
-    return [account, *service, document(API, "NetworkPolicy", workload, spec)]
+    served = ports(plan, workload)
+    # People come in from outside; their addresses must stay, because limits and the audit log go by them.
+    door = {"type": "LoadBalancer", "externalTrafficPolicy": "Local"} if workload == EDGE else {}
+    spec_of_service = {**door, "selector": selector(workload), "ports": served}
+    service = [document("v1", "Service", workload, spec_of_service)] if served else []
+    return [account, *service, document(API, "NetworkPolicy", workload, spec), *_rights(workload)]
 
 
-def _ports(plan: Plan, workload: str) -> list[Document]:
+def _rights(workload: str) -> list[Document]:
+    """Istio hands the door's certificate to whoever may list Secrets; its pods have no token to do so themselves."""
+    if workload != EDGE:
+        return []
+    name, api = "edge-certificate", "rbac.authorization.k8s.io"
+    rules = [{"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "watch", "list"]}]
+    subjects = [{"kind": "ServiceAccount", "name": workload}]
+    role = {"apiGroup": api, "kind": "Role", "name": name}
+    return [
+        document(f"{api}/v1", "Role", name, rules=rules),
+        document(f"{api}/v1", "RoleBinding", name, roleRef=role, subjects=subjects),
+    ]
+
+
+def ports(plan: Plan, workload: str) -> list[Document]:
+    """The ports of a workload's Service."""
     if workload == EDGE:
         return [{"name": "https", "port": 443, "targetPort": GATEWAY_PORT, "protocol": "TCP"}]
     if workload == WEB:
@@ -73,10 +91,10 @@ def _ports(plan: Plan, workload: str) -> list[Document]:
     if workload not in plan.callees:
         return []
     # By this protocol's name the callee's proxy understands grpc-web besides gRPC.
-    ports: list[Document] = [{"name": "grpc-web", "port": RPC_PORT, "protocol": "TCP", "appProtocol": "grpc-web"}]
+    found: list[Document] = [{"name": "grpc-web", "port": RPC_PORT, "protocol": "TCP", "appProtocol": "grpc-web"}]
     if workload == AUTH:
-        ports += [_http("http-keys", KEYS_PORT), _http("http-oauth", OAUTH_PORT)]
-    return ports
+        found += [_http("http-keys", KEYS_PORT), _http("http-oauth", OAUTH_PORT)]
+    return found
 
 
 def _ingress(plan: Plan, workload: str) -> list[Document]:

@@ -29,6 +29,9 @@ OPENAI_PORT = 7183
 WEB_PORT = 8080
 GATEWAY_PORT = 8443
 
+# Where the gateway's pods hold the contracts, as `mesh.rest.descriptors` writes them.
+CONTRACTS = "/etc/deskmesh/contracts.binpb"
+
 # What the manifests say where each environment puts its own words (see `components/environment`).
 NAMESPACE = "deskmesh"
 HOST = "deskmesh.example"
@@ -110,7 +113,7 @@ def is_service(workload: str) -> bool:
 
 def externals_of(workload: str) -> tuple[External, ...]:
     """What a workload may reach outside the mesh."""
-    return (*(STORES if is_service(workload) else ()), TELEMETRY)
+    return (TELEMETRY, *(STORES if is_service(workload) else ()))
 
 
 def document(api: str, kind: str, name: str, spec: object | None = None, **rest: object) -> Document:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from mesh.istio.plan import (
     AUTH,
     CHECKS_PORT,
+    CONTRACTS,
     EDGE,
     GATEWAY,
     GATEWAY_PORT,
     HOST,
-    INFERENCE,
     KEYS_PORT,
     NAMESPACE,
     OAUTH_PORT,
@@ -45,13 +45,12 @@ INTERNAL_HEADERS = (
 REMOVED_HEADERS = (*INTERNAL_HEADERS, "x-api-key")
 # HTTP/1.1 has one request a connection, gRPC many.
 RPC_CONNECTIONS, HTTP_CONNECTIONS = 256, 1024
-LOOPBACK, ANY_ADDRESS = "127.0.0.1", "0.0.0.0"  # noqa: S104 - the pod's own, in Istio's words
+LOOPBACK = "127.0.0.1"
 LOOPBACK_PORTS = {
     AUTH: {"keys": KEYS_PORT, "oauth": OAUTH_PORT},
     GATEWAY: {"checks": CHECKS_PORT, "openai": OPENAI_PORT},
+    WEB: {"pages": WEB_PORT},
 }
-# Where the gateway's pods hold the contracts, as `mesh.rest.descriptors` writes them.
-CONTRACTS = "/etc/deskmesh/contracts.binpb"
 # As on a laptop; see `mesh.envoy.topology`.
 REQUEST_BYTES = 4 * 1024 * 1024
 RESPONSE_BYTES = 16 * 1024 * 1024
@@ -109,11 +108,10 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
     """A workload's connection pool, for those who call it, and the places it may call itself."""
     connections = HTTP_CONNECTIONS if workload == GATEWAY else RPC_CONNECTIONS
     pool = document(API, "DestinationRule", workload, {"host": workload, "trafficPolicy": _traffic_policy(connections)})
-    # Every service fetches the public keys of tokens.
-    called = {*plan.callees_of(workload), *([AUTH] if is_service(workload) else [])} - {workload}
-    inside = [f"./{callee}.{NAMESPACE}.svc.cluster.local" for callee in sorted(called)]
+    inside = [f"./{callee}.{NAMESPACE}.svc.cluster.local" for callee in called_by(plan, workload)]
     outside = [f"./{external.host}" for external in externals_of(workload)]
-    egress = [{"hosts": hosts} for hosts in (inside, outside) if hosts]
+    # In this order, by which each environment puts its own hosts in.
+    egress = [{"hosts": hosts} for hosts in (outside, inside) if hosts]
     reach = document(
         API,
         "Sidecar",
@@ -122,7 +120,7 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
             "workloadSelector": {"labels": selector(workload)},
             # What auth may reach beyond the mesh, the network says.
             "outboundTrafficPolicy": {"mode": "ALLOW_ANY" if workload == AUTH else "REGISTRY_ONLY"},
-            **({"ingress": ingress} if (ingress := _ingress(workload)) else {}),
+            **({"ingress": ingress} if (ingress := _ingress(plan, workload)) else {}),
             "egress": egress,
         },
     )
@@ -131,22 +129,19 @@ def of_workload(plan: Plan, workload: str) -> list[Document]:
     return [*([pool] if serves else []), *([reach] if workload != EDGE else [])]
 
 
-def _ingress(workload: str) -> list[Document]:
-    """Where a proxy hands on what it has let in, where that is not simply the pod's address.
-
-    What has no TLS of its own stands on the pod's loopback, where nobody but its proxy reaches it.
-    """
-    if workload == INFERENCE:
-        # The Envoy before the replicas; see mesh/kuberay/door.py.
-        return [_listener("grpc-web", RPC_PORT, "GRPC-WEB", LOOPBACK)]
-    if workload not in LOOPBACK_PORTS:
-        return []
-    rpc: list[Document] = [_listener("grpc-web", RPC_PORT, "GRPC-WEB", ANY_ADDRESS)] if workload == AUTH else []
-    return rpc + [_listener(f"http-{name}", port, "HTTP", LOOPBACK) for name, port in LOOPBACK_PORTS[workload].items()]
+def called_by(plan: Plan, workload: str) -> list[str]:
+    """Whom a workload reaches inside of the mesh: whom it calls, and auth for the public keys of tokens."""
+    return sorted({*plan.callees_of(workload), *([AUTH] if is_service(workload) else [])} - {workload})
 
 
-def _listener(name: str, port: int, protocol: str, host: str) -> Document:
-    return {"port": {"number": port, "protocol": protocol, "name": name}, "defaultEndpoint": f"{host}:{port}"}
+def _ingress(plan: Plan, workload: str) -> list[Document]:
+    """Where a proxy hands on what it has let in: to the pod's loopback, where nobody but the proxy reaches it."""
+    rpc = [_listener("grpc-web", RPC_PORT, "GRPC-WEB")] if workload in plan.callees else []
+    return rpc + [_listener(f"http-{name}", port, "HTTP") for name, port in LOOPBACK_PORTS.get(workload, {}).items()]
+
+
+def _listener(name: str, port: int, protocol: str) -> Document:
+    return {"port": {"number": port, "protocol": protocol, "name": name}, "defaultEndpoint": f"{LOOPBACK}:{port}"}
 
 
 def _traffic_policy(connections: int) -> Document:

@@ -12,6 +12,7 @@ from mesh.envoy.cluster import Door
 from mesh.envoy.cluster import files as files_of
 from mesh.envoy.methods import load_methods
 from mesh.istio.plan import RPC_PORT, Document
+from mesh.istio.pods import UNPRIVILEGED, apart
 from mesh.kuberay import pods
 from serve_apps.assistant.app import DOOR
 from serve_apps.assistant.builder import DRAIN_SECONDS
@@ -57,7 +58,7 @@ def group(config: TargetConfig) -> Document:
     specification["initContainers"] = [_endpoints(config)]
     specification["containers"] = [*specification["containers"], _envoy(config)]  # type: ignore[misc]
     specification["volumes"] = [*specification["volumes"], {"name": CONFIG, "configMap": {"name": CONFIG}}]  # type: ignore[misc]
-    specification["topologySpreadConstraints"] = [pods.apart({"app": APP})]
+    specification["topologySpreadConstraints"] = [apart({"app": APP})]
     return {
         "groupName": GROUP,
         "replicas": PODS,
@@ -80,7 +81,7 @@ def _endpoints(config: TargetConfig) -> Document:
         "image": pods.IMAGE,
         "command": ["python", "-m", "mesh.envoy.endpoints", folder, *config.applications],
         "resources": pods.resources(1, 1),
-        "securityContext": pods.UNPRIVILEGED,
+        "securityContext": UNPRIVILEGED,
         "volumeMounts": [{"name": "run", "mountPath": str(door(config).run)}],
     }
 
@@ -98,7 +99,7 @@ def _envoy(config: TargetConfig) -> Document:
         "image": pods.IMAGE,
         "command": [*program, "--concurrency", str(ENVOY_CORES)],
         "resources": pods.resources(ENVOY_CORES, ENVOY_GIBIBYTES),
-        "securityContext": pods.UNPRIVILEGED,
+        "securityContext": UNPRIVILEGED,
         "readinessProbe": {"httpGet": {"path": at.ready_path, "port": at.ready_port}, "periodSeconds": 2},
         # Envoy would end at once. Nobody new comes while the pod is on its way out, and streams come to their ends.
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", f"{DRAIN_SECONDS:.0f}"]}}},

@@ -1,8 +1,9 @@
 """How a pod runs Ray: without rights, with its group's resources, and with time to finish what it writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mesh.istio.plan import Document
+from mesh.istio.pods import UNPRIVILEGED, USUAL, apart
 from mesh.kuberay.nodes import NodeGroup
 from serve_apps.assistant.app import rollout
 from serve_apps.assistant.builder import DRAIN_SECONDS
@@ -16,20 +17,12 @@ OF_RAY = {"deskmesh/ray": "true"}
 LABELS = {"app": APP, "app.kubernetes.io/part-of": "deskmesh", **OF_RAY}
 # The pod outlives the replica's own drain, and Ray's farewell to it.
 GRACE_SECONDS = int(rollout(DRAIN_SECONDS)["graceful_shutdown_timeout_s"]) + 15
-USER = 10001
 KEYS_SECRET = "model-keys"  # noqa: S105 - a name, not a secret
 KEYS_FOLDER = "/var/run/secrets/deskmesh"
 HEALTH_PORT = 52365
 SHARED_MEMORY_SHARE = 4
 HEAD_CORES, HEAD_GIBIBYTES = 4, 12
 CACHE_GIBIBYTES = 200
-
-UNPRIVILEGED: Document = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "runAsNonRoot": True,
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
 
 
 def head() -> Document:
@@ -113,7 +106,7 @@ def template(
     specification: Document = {
         "automountServiceAccountToken": not worker,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
-        "securityContext": {"runAsUser": USER, "runAsGroup": USER, "fsGroup": USER},
+        "securityContext": USUAL,
         "containers": [container],
         "volumes": volumes,
     }
@@ -144,13 +137,3 @@ def _environment() -> Sequence[Document]:
     fixed: list[Document] = [{"name": name, "value": value} for name, value in values.items()]
     namespace = {"fieldRef": {"fieldPath": "metadata.namespace"}}
     return [*fixed, {"name": "DESKMESH_ENVIRONMENT", "valueFrom": namespace}]
-
-
-def apart(labels: Mapping[str, str]) -> Document:
-    """On different machines, where there are any."""
-    return {
-        "maxSkew": 1,
-        "topologyKey": "kubernetes.io/hostname",
-        "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": dict(labels)},
-    }

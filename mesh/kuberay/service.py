@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from mesh.istio.plan import STORES, Document, document
+from mesh.istio.pods import UNPRIVILEGED
 from mesh.kuberay import door, network, pods
 from mesh.kuberay.nodes import node_groups
 from serve_apps.assistant import builder
@@ -81,7 +82,7 @@ def _cluster(config: TargetConfig) -> Document:
             "upscalingMode": "Default",
             "idleTimeoutSeconds": IDLE_SECONDS,
             "resources": pods.resources(1, 1),
-            "securityContext": pods.UNPRIVILEGED,
+            "securityContext": UNPRIVILEGED,
         },
         "headGroupSpec": pods.head(),
         "workerGroupSpecs": [door.group(config), *(pods.worker(group, config) for group in node_groups(config))],

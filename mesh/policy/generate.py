@@ -16,7 +16,7 @@ from mesh.policy.table import load_table
 
 ROOT = Path(__file__).resolve().parents[2]
 # Nothing else may lie in these.
-OWNED = tuple(layout.FOLDER / name for name in ("base", "services", "components", "overlays", layout.CONTROL_PLANE))
+OWNED = tuple(layout.FOLDER / name for name in layout.FOLDERS)
 
 
 def generated() -> dict[PurePosixPath, str]:

@@ -2,11 +2,9 @@
 
 import dataclasses
 import json
-import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +33,9 @@ from tests.integration.mesh.envoys import Ground, eventually, free_port
 from tests.security.callers import ELSEWHERE, STRANGER, WORKLOAD, Caller, Person
 from tests.security.doubles import KNOWN_AS, request_for, serving
 from tests.security.istio import Answer, Mesh, Request, Workload
+from tests.support.manifests import ROOT, manifests
 from tests.support.pki import TestPki, TokenIssuer
 
-ROOT = Path(__file__).parents[2]
 PLAN = Plan.of(load_table())
 INFERENCE = INFERENCE_PACKAGE.split(".")[1]
 METHODS: Mapping[str, MethodDescriptor] = {
@@ -93,7 +91,7 @@ class Enforcers:
 
     def istio(self, path: str, caller: Caller) -> Answer:
         """By the manifests: at the gateway and then at the callee, or at the callee alone for a workload."""
-        token = self._token(caller, iss=f"https://{ENVIRONMENTS['dev']}")
+        token = self._token(caller, iss=f"https://{ENVIRONMENTS['dev'].host}")
         if caller.outside:
             request = Request(path, port=GATEWAY_PORT, token=token)
             answer = self.mesh.answer_at_gateway(_workload(EDGE), request)
@@ -190,19 +188,6 @@ def mesh_settings(environment: str) -> dict[str, Any]:
     values = yaml.safe_load((ROOT / "mesh" / "istio" / "control-plane" / f"{environment}.yaml").read_text())
     settings: dict[str, Any] = values["meshConfig"]
     return settings
-
-
-def manifests(environment: str) -> list[dict[str, Any]]:
-    """What kustomize builds for an environment."""
-    return list(yaml.load_all(_built(environment), Loader=yaml.CSafeLoader))
-
-
-@cache
-def _built(environment: str) -> bytes:
-    kubectl = ROOT / ".tools" / "kubectl"
-    assert kubectl.exists(), "run `make .tools/kubectl` first"
-    overlay = ROOT / "mesh" / "istio" / "overlays" / environment
-    return subprocess.run([str(kubectl), "kustomize", str(overlay)], check=True, capture_output=True).stdout
 
 
 @asynccontextmanager

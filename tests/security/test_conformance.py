@@ -36,8 +36,9 @@ from tests.security.callers import (
     known_as,
     refusals,
 )
-from tests.security.enforcers import INFERENCE, PLAN, Enforcers, Outcome, enforcers, manifests
+from tests.security.enforcers import INFERENCE, PLAN, Enforcers, Outcome, enforcers
 from tests.security.istio import Answer
+from tests.support.manifests import manifests
 from tests.support.pki import TestPki
 from tests.support.server import new_folder, remove_folder
 

@@ -11,8 +11,8 @@ from mesh.rest.paths import VARIABLE, Binding, bindings
 from services.common import revocations
 from services.common.tokens import parse_jwks
 from tests.security.callers import Caller, from_outside
-from tests.security.enforcers import manifests
 from tests.security.istio import Answer, Mesh, Request, Workload
+from tests.support.manifests import manifests
 from tests.support.pki import TokenIssuer
 
 PLAN = Plan.of(load_table())

@@ -19,8 +19,9 @@ from services.common.api_keys import new_key
 from services.common.errors import DomainError
 from services.common.tokens import parse_jwks
 from services.gateway.servicer import REMOVE, key_of
-from tests.security.enforcers import manifests, mesh_settings
+from tests.security.enforcers import mesh_settings
 from tests.security.istio import Answer, Checked, Mesh, Request, Workload
+from tests.support.manifests import manifests
 from tests.support.pki import TokenIssuer
 
 ISSUER = TokenIssuer()
