@@ -10,6 +10,7 @@ import redis.asyncio
 from aiohttp import web
 
 from mesh.policy.http import every_rule
+from services.common.buckets import ValkeyBuckets
 from services.common.clients import ChannelFactory
 from services.common.garbage import settle_garbage_collector
 from services.common.http import listen
@@ -19,7 +20,6 @@ from services.common.revocations import RevocationFeed, Revocations, fetcher
 from services.common.telemetry import ServerMetrics
 from services.common.tls import CertificateFiles
 from services.common.tokens import KeySet, TokenVerifier, jwks_fetcher
-from services.gateway.adapters.buckets import ValkeyBuckets
 from services.gateway.adapters.budgets import BudgetsClient
 from services.gateway.adapters.exchange import AuthExchange
 from services.gateway.adapters.models import ModelsClient
@@ -76,7 +76,7 @@ async def serve(stack: AsyncExitStack, settings: GatewaySettings) -> None:
         socket_connect_timeout=settings.count_timeout_seconds,
     )
     stack.push_async_callback(store.aclose)
-    limits = KeyLimits(ValkeyBuckets(store), every_rule())
+    limits = KeyLimits(ValkeyBuckets(store, "gateway"), every_rule())
     checks = Checks(tokens, limits)
     metrics = ServerMetrics()
     api = await _openai_api(stack, settings, channels, store)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from services.common.buckets import REMEMBERED, RETRY_SECONDS, Bucket, Decision, Rate
 from services.common.context import Caller
 from services.common.errors import Unavailable
 from services.common.ids import new_id
 from services.gateway.errors import TooManyTokens, TooManyTokensAtOnce
-from services.gateway.limits import REMEMBERED, RETRY_SECONDS, Bucket, Decision, Rate
 
 # While others hold what is left, it is worth asking again soon: most calls use less than they hold.
 HELD_WAIT_SECONDS = 1.0

@@ -18,16 +18,16 @@ from deskmesh.usage.v1 import budget_pb2, budget_service_pb2, reservation_servic
 from deskmesh.usage.v1.budget_service_pb2_grpc import BudgetServiceStub
 from deskmesh.usage.v1.reservation_service_pb2_grpc import ReservationServiceStub
 from mesh.policy.table import RateClass, load_table
+from services.common.buckets import Rate, ValkeyBuckets
 from services.common.clients import ChannelFactory
 from services.common.errors import Unavailable, from_rpc_error
 from services.common.ids import new_id
 from services.common.settings import ServiceSettings
 from services.common.tls import CertificateFiles
-from services.gateway.adapters.buckets import ValkeyBuckets
 from services.gateway.adapters.exchange import AuthExchange
 from services.gateway.errors import TooManyCalls
 from services.gateway.keys import KeyTokens
-from services.gateway.limits import KeyLimits, Rate
+from services.gateway.limits import KeyLimits
 from services.gateway.ports import Access
 from services.usage.app import wire as wire_usage
 from services.usage.settings import ModelPrice, UsageSettings
@@ -50,7 +50,7 @@ class Gateway:
     def __init__(self, channel: grpc.aio.Channel, store: redis.asyncio.Redis) -> None:
         exchange = AuthExchange(channel, timeout_seconds=2)
         self.keys = KeyTokens(exchange, recheck_seconds=0.2, remembered=100, wrong_per_minute=30)
-        self.limits = KeyLimits(ValkeyBuckets(store), load_table(), rates=SLOW)
+        self.limits = KeyLimits(ValkeyBuckets(store, "gateway"), load_table(), rates=SLOW)
 
     async def let_in(self, access: Access, calls: int) -> int:
         """How many of so many calls at once are let in."""

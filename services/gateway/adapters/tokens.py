@@ -3,8 +3,8 @@
 import redis.asyncio
 import redis.exceptions
 
+from services.common.buckets import Decision
 from services.common.errors import Unavailable
-from services.gateway.limits import Decision
 from services.gateway.token_limits import HELD_WAIT_SECONDS, Hold
 
 # A level is a hash (paid for up to `paid`; `held` tokens in all) and its holds by the end of their lease. Times are

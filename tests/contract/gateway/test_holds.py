@@ -11,10 +11,10 @@ import redis.asyncio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.common.buckets import Bucket, Rate
 from services.common.errors import Unavailable
 from services.common.ids import new_id
 from services.gateway.adapters.tokens import ValkeyHolds
-from services.gateway.limits import Bucket, Rate
 from services.gateway.token_limits import Hold, Holds, LocalHolds
 
 LIMIT = 100

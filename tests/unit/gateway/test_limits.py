@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import pytest
 
 from mesh.policy.table import RateClass, load_table
+from services.common.buckets import RETRY_SECONDS, Bucket, Decision, Rate
 from services.common.errors import Unavailable
 from services.gateway.errors import TooManyCalls
-from services.gateway.limits import RETRY_SECONDS, Bucket, Decision, KeyLimits, Rate
+from services.gateway.limits import KeyLimits
 from services.gateway.ports import Access
 
 READ = "/deskmesh.auth.v1.AuthService/WhoAmI"

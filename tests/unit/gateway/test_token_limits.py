@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
+from services.common.buckets import RETRY_SECONDS, Decision
 from services.common.context import Caller
 from services.common.errors import Unavailable
 from services.gateway import token_limits
 from services.gateway.errors import TooManyTokens, TooManyTokensAtOnce
-from services.gateway.limits import RETRY_SECONDS, Decision
 from services.gateway.openai.errors import tell
 from services.gateway.openai.requests import ChatCompletionRequest, EmbeddingRequest
 from services.gateway.token_limits import Hold, TokenLimits, TokenRates
