@@ -1,13 +1,14 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
+CONTAINERS ?= docker
 BIN := .venv/bin
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 PROTOS := $(shell find protos -name '*.proto') buf.yaml buf.gen.yaml $(wildcard tools/*.py mesh/rest/*.py)
 WEB_SOURCES := $(shell find clients/web -path '*/node_modules' -prune -o -path '*/dist' -prune -o -path '*/src/gen' -prune -o -type f -print)
 
-.PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-security test-e2e test-nightly test-web bench up down status logs shell clean
+.PHONY: help setup gen fmt lint typecheck check test test-unit test-integration test-security test-e2e test-nightly test-web image bench up down status logs shell clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -91,6 +92,9 @@ test-nightly: setup ## What takes too long for every run: whatever loads a model
 
 test: setup .tools/kubectl ## Every test, those of the running stack beside all others
 	@python tools/test.py
+
+image: setup ## Build the image of the services; CONTAINERS names what builds it
+	$(CONTAINERS) build -f images/services/Containerfile -t deskmesh-services .
 
 bench: setup ## Measure the targets; results in benchmarks/results
 	python -m benchmarks
