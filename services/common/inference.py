@@ -101,6 +101,25 @@ class RoutedModels:
             call.cancel()
         return frame.routed
 
+    async def shadow(
+        self, model: str, *, timeout_seconds: float
+    ) -> AsyncGenerator[router_service_pb2.RouteShadowResponse, None]:
+        """Where a call of the model may be repeated for a version in the shadow; it ends when that is no longer so.
+
+        Raises TimeoutError when the router does not say at once.
+        """
+        request = router_service_pb2.RouteShadowRequest(model=model)
+        call = self._router.RouteShadow(request, timeout=timeout_seconds + ROUTE_SECONDS)
+        frames = aiter(call)
+        try:
+            async with asyncio.timeout(ROUTE_SECONDS):
+                frame = await anext(frames, None)
+            while frame is not None:
+                yield frame
+                frame = await anext(frames, None)
+        finally:
+            call.cancel()
+
     def leased(self, lease: str) -> router_service_pb2.RouteResponse | None:
         """The router's last answer for this lease, while it holds."""
         return self._leases.find(lease)

@@ -1,5 +1,6 @@
 """Wires the orchestrator."""
 
+import random
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -26,6 +27,7 @@ from services.orchestrator.workers import Limits, Workers
 from services.orchestrator.workflow.admission import Admission
 from services.orchestrator.workflow.memory import IntentMemory, PassageMemory, warming
 from services.orchestrator.workflow.services import Services
+from services.orchestrator.workflow.shadow import Shadows
 from services.orchestrator.workflow.spending import Spending
 from services.orchestrator.workflow.turn import Workflow
 
@@ -75,6 +77,16 @@ async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) 
         turn_seconds=settings.turn_seconds,
         finishing_seconds=settings.drain_seconds / 2,
     )
+    shadows = await stack.enter_async_context(
+        Shadows(
+            services,
+            work_for,
+            platform.clock,
+            tracer,
+            random.Random(),  # noqa: S311 - draws a share, no secret
+            at_once=settings.shadow_turns,
+        )
+    )
     workers = await stack.enter_async_context(
         Workers(
             new_id("wrk"),
@@ -87,6 +99,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[OrchestratorSettings]) 
             tracer,
             limits,
             platform.draining,
+            shadows,
         )
     )
     turns = TurnService(

@@ -133,12 +133,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class CallFigures:
-    """A call with its step and model, and why it failed, for whoever judges models."""
+    """A call with its step and model, why it failed and what it took, for whoever judges models."""
 
     step: str
     model: str
     call: Call
     error_reason: str = ""
+    usage: Usage = field(default_factory=Usage)
 
 
 @dataclass(frozen=True, slots=True)

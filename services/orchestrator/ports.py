@@ -87,8 +87,8 @@ class UsageReports(Protocol):
 class Figures(Protocol):
     """What turns of one organization showed of models, for whoever judges these."""
 
-    async def add(self, turn_id: str, calls: Sequence[CallFigures]) -> None:
-        """Publish it once the transaction is committed."""
+    async def add(self, turn_id: str, calls: Sequence[CallFigures], *, shadow: bool = False) -> None:
+        """Publish it once the transaction is committed. `shadow`: of calls that were repeated, and shown to nobody."""
 
 
 class Requests(Protocol):
@@ -325,6 +325,10 @@ class Route:
     priority: int = 0
     # Version of the model there; empty when it is not known.
     version: str = ""
+    # Of 100 turns so many are repeated for a version of the model that is in the shadow.
+    shadow_percent: int = 0
+    # Whether no other replica may be asked in its place.
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,4 +408,11 @@ class Models(Protocol):
 
         A replica that is slow to begin, or fails before it has, is made up for by another one of the same model.
         Raises ModelOverloaded, ModelUnavailable.
+        """
+
+    def shadow(self, route: Route, seconds: float) -> AsyncGenerator[Route, None]:
+        """Where what went along this route may be repeated, within `seconds`, for the version that is in the shadow.
+
+        The iterator has one route, and ends when the repetition must end, as customers wait or the version has left the
+        shadow; the caller closes it. Raises ModelOverloaded, ModelUnavailable.
         """

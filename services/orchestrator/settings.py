@@ -18,6 +18,9 @@ class OrchestratorSettings(ServiceSettings):
     concurrent_turns: int = Field(default=4, ge=1)
     maximum_waiting_turns: int = Field(default=64, ge=1)
     turn_seconds: float = Field(default=60.0, gt=0)
+    # Turns that are repeated at a time, after their end, for a version of a model in the shadow; none while more than
+    # half of `concurrent_turns` are at work. 0: this process repeats none.
+    shadow_turns: int = Field(default=1, ge=0)
     # Most that one call of a model may cost, prompt and longest answer, in the currency of the inference application's
     # file: dearer models are left out. No ceiling if unset.
     maximum_call_cost: float | None = Field(default=None, ge=0)

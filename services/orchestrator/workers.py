@@ -19,8 +19,9 @@ from services.common.permissions import permissions_of
 from services.orchestrator.domain import Person, Turn, TurnState
 from services.orchestrator.errors import TurnCancelled, TurnTimedOut
 from services.orchestrator.ports import Ending, Sessions, TurnQueue, WorkFor
-from services.orchestrator.workflow.figures import figures
+from services.orchestrator.workflow.figures import figures, has_answered
 from services.orchestrator.workflow.record import Recorder, context_of
+from services.orchestrator.workflow.shadow import Shadows
 from services.orchestrator.workflow.spending import Spending, TurnSpending
 from services.orchestrator.workflow.tell import Teller
 from services.orchestrator.workflow.turn import Workflow
@@ -61,6 +62,7 @@ class Workers:
         tracer: trace.Tracer,
         limits: Limits,
         draining: asyncio.Event,
+        shadows: Shadows,
     ) -> None:
         self._name = name
         self._queue = queue
@@ -72,6 +74,7 @@ class Workers:
         self._tracer = tracer
         self._limits = limits
         self._draining = draining
+        self._shadows = shadows
         self._awake = asyncio.Event()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._loop: asyncio.Task[None] | None = None
@@ -116,6 +119,8 @@ class Workers:
     def _begin(self, turn: Turn) -> None:
         task = asyncio.create_task(self._see_through(turn), name=f"turn {turn.id}")
         self._running[turn.id] = task
+        if not self._is_quiet(len(self._running)):
+            self._shadows.give_way()
 
         def ended(_: asyncio.Task[None]) -> None:
             self._running.pop(turn.id, None)
@@ -177,6 +182,12 @@ class Workers:
         ending = Ending(TurnState.FINISHED, self._clock(), record.seconds, record.steps, outcome=ended.outcome)
         if await self._end(turn, ending, spending):
             logger.info("turn finished", extra={"turn_id": turn.id, "seconds": round(record.seconds, 3)})
+            if self._is_quiet(len(self._running) - 1):
+                self._shadows.take_up(turn, ended.calls)
+
+    def _is_quiet(self, running: int) -> bool:
+        """Whether there is room for what nobody waits for beside so many turns."""
+        return 2 * running <= self._limits.concurrent_turns
 
     async def _fail(
         self, turn: Turn, error: DomainError, record: Recorder, teller: Teller, spending: TurnSpending
@@ -196,7 +207,7 @@ class Workers:
                 return False
             if report is not None:
                 await work.reports.add(report, spending.confirm_by())
-            if calls := figures(ending.steps, ending.outcome):
+            if calls := figures(ending.steps, answered=has_answered(ending.outcome)):
                 await work.figures.add(turn.id, calls)
             await work.commit()
         spending.stored()

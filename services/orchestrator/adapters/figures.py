@@ -19,9 +19,21 @@ class SqlFigures:
     def __init__(self, session: AsyncSession, organization_id: str) -> None:
         self._outbox = Outbox(session, organization_id, outbox)
 
-    async def add(self, turn_id: str, calls: Sequence[CallFigures]) -> None:
-        told = figures_pb2.TurnFigures(turn_id=turn_id, calls=[_told(one) for one in calls])
+    async def add(self, turn_id: str, calls: Sequence[CallFigures], *, shadow: bool = False) -> None:
+        told = figures_pb2.TurnFigures(turn_id=turn_id)
+        if shadow:
+            told.shadow_calls.extend(_repeated(one) for one in calls)
+        else:
+            told.calls.extend(_told(one) for one in calls)
         await self._outbox.add(TURN_MEASURED, turn_id, told.SerializeToString())
+
+
+def _repeated(one: CallFigures) -> figures_pb2.CallFigures:
+    """With its tokens: the ledger has those of customers alone."""
+    told = _told(one)
+    told.prompt_tokens = one.usage.prompt_tokens
+    told.completion_tokens = one.usage.completion_tokens
+    return told
 
 
 def _told(one: CallFigures) -> figures_pb2.CallFigures:

@@ -32,6 +32,8 @@ TEXTS_A_CALL = 256
 SEARCH_EMBEDDER = "bge-small-en-v1.5"
 PAIRS_A_CALL = 64
 LEAST_SECONDS = 0.001
+# Behind everything that somebody waits for, overdue or not.
+SHADOW_PRIORITY = 1_000
 _ABILITIES = {
     Ability.RANK: router_service_pb2.CAPABILITY_SCORE,
     Ability.WORD: router_service_pb2.CAPABILITY_FREE_WORDING,
@@ -87,6 +89,7 @@ class ModelsClient:
             hedge_after_seconds=answered.hedge_after.ToMilliseconds() / 1000,
             priority=need.priority,
             version=answered.version,
+            shadow_percent=answered.shadow_percent,
         )
 
     async def _ask(self, need: Need) -> router_service_pb2.RouteResponse:
@@ -122,12 +125,29 @@ class ModelsClient:
                     begun = True
                     yield piece
         except (Exhausted, Unavailable):
-            other = None if begun else await self._other(route)
+            other = None if begun or route.alone else await self._other(route)
             if other is None:
                 raise
             async with aclosing(self._write(other, prompt)) as pieces:
                 async for piece in pieces:
                     yield piece
+
+    async def shadow(self, route: Route, seconds: float) -> AsyncGenerator[Route, None]:
+        with translated():
+            async with aclosing(self._models.shadow(route.model, timeout_seconds=seconds)) as places:
+                try:
+                    async for place in places:
+                        yield replace(
+                            route,
+                            replica=place.replica,
+                            version=place.version,
+                            reason="in the shadow",
+                            priority=SHADOW_PRIORITY,
+                            hedge_after_seconds=0.0,
+                            alone=True,
+                        )
+                except TimeoutError:
+                    raise DependencyUnavailable from None
 
     def _hedged(self, route: Route, prompt: Prompt) -> AsyncGenerator[Piece, None]:
         first = self._write(route, prompt)

@@ -27,18 +27,28 @@ SCORE_SECONDS = 12.0
 
 
 async def rank_sentences(
-    reading: Reading, passages: Sequence[Passage], route: Route | None, services: Services, record: Recorder
+    reading: Reading, passages: Sequence[Passage], services: Services, record: Recorder
 ) -> list[Candidate]:
-    """The sentences of the passages in the order in which they answer. Raises ModelOverloaded."""
+    """The sentences of the passages in the order in which they answer, by meaning and words."""
     async with record.step("rank") as notes:
         recalled = await services.memory.recall(passages)
         candidates = rank(reading.question, reading.vectors, recalled.sentences, recalled.vectors)
         notes.details["passages"] = str(len(candidates))
         notes.details["passages_embedded"] = str(recalled.learned)
-    if route is None or not candidates:
+    return candidates
+
+
+async def weigh(
+    question: str, candidates: list[Candidate], route: Route, services: Services, record: Recorder
+) -> list[Candidate]:
+    """Candidates in the order in which they answer by the model's likelihoods, too; as they are when it fails to say.
+
+    Raises ModelOverloaded.
+    """
+    if not candidates:
         return candidates
     asked = worth_asking(candidates, SENTENCES_ASKED)
-    likelihoods = await _ask(reading.question, asked, route, services, record)
+    likelihoods = await _ask(question, asked, route, services, record)
     if likelihoods is None:
         return candidates
     by_sentence = {sentence.key: score for sentence, score in zip(asked, likelihoods.scores, strict=True)}

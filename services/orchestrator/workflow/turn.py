@@ -1,6 +1,7 @@
 """The workflow of a turn: gather → understand → route ∥ rank → decide → word → check → store → tell."""
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,9 +21,10 @@ from services.orchestrator.workflow.act import carry_out, decline, hand_off, off
 from services.orchestrator.workflow.choose import choose_ranker, choose_writer
 from services.orchestrator.workflow.gather import Background, Reading, abandon, load_background, read, retrieve
 from services.orchestrator.workflow.memory import IntentMemory
-from services.orchestrator.workflow.rank import rank_sentences
+from services.orchestrator.workflow.rank import rank_sentences, weigh
 from services.orchestrator.workflow.record import Recorder
 from services.orchestrator.workflow.services import Services
+from services.orchestrator.workflow.shadow import Ranked, Repeatable, Worded
 from services.orchestrator.workflow.spending import TurnSpending
 from services.orchestrator.workflow.tell import Teller, citation_of
 from services.orchestrator.workflow.urgency import USUAL, load_priority
@@ -42,9 +44,11 @@ _FIXED = {
 
 @dataclass(frozen=True)
 class Ended:
-    """What a try of a turn came to, as it was told; None when the worker had lost the turn on the way."""
+    """What a try of a turn came to, as it was told; None when the worker had lost the turn on the way. `calls` are what
+    it asked of models."""
 
     outcome: Outcome | None
+    calls: Sequence[Repeatable] = ()
 
 
 class Workflow:
@@ -73,7 +77,7 @@ class Workflow:
         async with record.step("tell"):
             if not work.told:
                 await teller.whole(outcome, work.pieces)
-            return Ended(await teller.end(outcome))
+            return Ended(await teller.end(outcome), work.calls)
 
     async def _conclude(self, turn: Turn, worker: str, outcome: Outcome) -> bool:
         async with self._work_for(turn.customer.organization_id) as work:
@@ -125,6 +129,8 @@ class _Try:
         self._spending = spending
         self._priority = USUAL
         self.model = ""
+        # What was asked of models.
+        self.calls: list[Repeatable] = []
         self.pieces: list[Piece] = []
         # True when the pieces went out while they were written.
         self.told = False
@@ -177,8 +183,11 @@ class _Try:
         route = await choose_ranker(self._turn, reading.question, self._priority, self._services, self._record)
         if route is not None and not await self._may_spend(route.model):
             return offer(self._turn, background, texts.OFFER_BUDGET)
-        candidates = await rank_sentences(reading, passages, route, self._services, self._record)
-        self.model = route.model if route else ""
+        candidates = await rank_sentences(reading, passages, self._services, self._record)
+        if route is not None:
+            self.model = route.model
+            self.calls.append(Ranked(route, self._turn.text, reading, candidates))
+            candidates = await weigh(reading.question, candidates, route, self._services, self._record)
         async with self._record.step("judge") as notes:
             strength = evidence(candidates)
             action = judge(self._turn.text, reading.near, strength)
@@ -226,7 +235,8 @@ class _Try:
         writer = await self._writer(prompt, route)
         if writer is not None:
             self.model = writer.model
-            escalate = partial(self._better, prompt)
+            self.calls.append(Worded(writer, prompt, candidates))
+            escalate = partial(self._better, prompt, candidates)
             if not await self._begin_streaming():
                 raise TurnLost
             self.told = True
@@ -241,7 +251,7 @@ class _Try:
             self.pieces = [piece async for piece in quote(candidates, markers, self._record)]
         return self._said(Decision.ANSWER)
 
-    async def _better(self, prompt: Prompt, route: Route) -> Route | None:
+    async def _better(self, prompt: Prompt, candidates: Sequence[Candidate], route: Route) -> Route | None:
         """The next model of the cascade, if the budgets let it."""
         writer = await choose_writer(
             self._turn, prompt, self._priority, self._services, self._record, above=route.model
@@ -249,6 +259,7 @@ class _Try:
         if writer is None or not await self._may_spend(writer.model):
             return None
         self.model = writer.model
+        self.calls.append(Worded(writer, prompt, candidates))
         return writer
 
     async def _writer(self, prompt: Prompt, ranker: Route | None) -> Route | None:

@@ -49,7 +49,7 @@ async def quote(candidates: Sequence[Candidate], markers: Markers, record: Recor
 
 def prompt_for(question: str, candidates: Sequence[Candidate]) -> Prompt:
     """What a model is told that words the answer freely."""
-    return _prompt(question, _told(candidates))
+    return _prompt(question, told_to_model(candidates))
 
 
 class _Pace:
@@ -91,10 +91,10 @@ async def write(
     A model whose first sentence drifts, or is a guess, is asked no further while there is a better one. When the budget
     ends, so does the model, after the last whole sentence; `spending.cut_off` says so.
     """
-    passages = _told(candidates)
+    passages = told_to_model(candidates)
     asked: Route | None = route
     while asked is not None:
-        attempt = _Attempt(asked, prompt, passages)
+        attempt = Attempt(asked, prompt, passages)
         async with aclosing(attempt.parts(services, record, spending)) as parts:
             async for part in parts:
                 yield markers.mark(part)
@@ -112,7 +112,14 @@ def _may_escalate(route: Route, spending: TurnSpending) -> bool:
     return route.escalate_below is not None and not spending.cut_off
 
 
-class _Attempt:
+class Metered(Protocol):
+    """What counts the tokens that a model uses."""
+
+    async def used(self, usage: Usage) -> None:
+        """All that was used up to now. Raises BudgetExceeded when no more can be had."""
+
+
+class Attempt:
     """What one model makes of the prompt. `said`: sentences that went out; `drifted`: one was unfounded, or a guess."""
 
     def __init__(self, route: Route, prompt: Prompt, passages: Sequence[Passage]) -> None:
@@ -123,7 +130,7 @@ class _Attempt:
         self.said = 0
         self.drifted = False
 
-    async def parts(self, services: Services, record: Recorder, spending: TurnSpending) -> AsyncGenerator[Part, None]:
+    async def parts(self, services: Services, record: Recorder, spending: Metered) -> AsyncGenerator[Part, None]:
         """Sentences that passed the check, up to the first that did not."""
         route = self._route
         async with record.step("word") as notes:
@@ -183,7 +190,8 @@ class _Attempt:
         return least is not None and bool(self._likelihoods) and fmean(self._likelihoods) < least
 
 
-def _told(candidates: Sequence[Candidate]) -> list[Passage]:
+def told_to_model(candidates: Sequence[Candidate]) -> list[Passage]:
+    """The passages that a model is shown."""
     return [candidate.passage for candidate in candidates[:PASSAGES_TOLD]]
 
 

@@ -199,8 +199,8 @@ class MemoryFigures:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    async def add(self, turn_id: str, calls: Sequence[CallFigures]) -> None:
-        self._tables.figures[turn_id] = tuple(calls)
+    async def add(self, turn_id: str, calls: Sequence[CallFigures], *, shadow: bool = False) -> None:
+        self._tables.figures[f"{turn_id}:shadow" if shadow else turn_id] = tuple(calls)
 
 
 class MemoryReports:

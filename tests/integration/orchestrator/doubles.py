@@ -41,11 +41,11 @@ from deskmesh.usage.v1 import (
 from services.common.context import caller
 from services.common.errors import DomainError
 from services.common.server import Platform, ServicerRegistration
-from services.orchestrator.errors import ConversationClosed, ConversationNotFound, ModelNotFound
+from services.orchestrator.errors import ConversationClosed, ConversationNotFound, ModelNotFound, ModelUnavailable
 
 MODEL = "double"
 LARGE = "larger"
-REPLICA, SECOND_REPLICA = "127.0.0.1:40502", "127.0.0.1:40503"
+REPLICA, SECOND_REPLICA, SHADOW_REPLICA = "127.0.0.1:40502", "127.0.0.1:40503", "127.0.0.1:40504"
 DIMENSION = 384
 
 ARTICLES = {
@@ -297,7 +297,12 @@ class InferenceDouble(
         self.place = 0
         # What the router's answers to requests for words say besides.
         self.routing = router_service_pb2.RouteResponse()
-        # By replica, what Chat meets there instead of MODEL's.
+        # Of 100 turns so many are repeated for the version in the shadow, until it leaves that.
+        self.shadow_percent = 0
+        self.shadow_version = "v-shadow"
+        self.shadow_left = asyncio.Event()
+        self.shadows = 0
+        # By replica, what calls meet there besides.
         self.at_replica: dict[str, Faults] = defaultdict(Faults)
         # By model, what it writes and how likely its tokens are, where that differs.
         self.writes_of: dict[str, tuple[list[str], float]] = {}
@@ -328,6 +333,7 @@ class InferenceDouble(
             replica=SECOND_REPLICA if second else REPLICA,
             reason="only one",
             version=self.versions.get(name, ""),
+            shadow_percent=self.shadow_percent,
         )
         if router_service_pb2.CAPABILITY_FREE_WORDING in request.capabilities and not request.escalate_from:
             answer.MergeFrom(self.routing)
@@ -343,10 +349,20 @@ class InferenceDouble(
             routed.routing.waited.FromMilliseconds(250)
         yield router_service_pb2.RouteQueuedResponse(routed=routed)
 
+    async def RouteShadow(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        self.shadows += 1
+        await self.faults.meet("RouteShadow")
+        if self.shadow_left.is_set():
+            raise ModelUnavailable
+        yield router_service_pb2.RouteShadowResponse(replica=SHADOW_REPLICA, version=self.shadow_version)
+        await self.shadow_left.wait()
+
     async def Score(self, request: Any, context: Any) -> Any:
-        self.headers.append({key: str(value) for key, value in context.invocation_metadata()})
+        headers = {key: str(value) for key, value in context.invocation_metadata()}
+        self.headers.append(headers)
         self.priorities.append(request.priority)
         await self.faults.meet("Score")
+        await self.at_replica[headers.get("x-deskmesh-replica", "")].meet("Score")
         scores = []
         for item in request.items:
             shared = words_of(item.context) & words_of(item.target)

@@ -3,7 +3,7 @@
 import pytest
 
 from services.orchestrator.domain import Call, Citation, Decision, Outcome, Step
-from services.orchestrator.workflow.figures import figures
+from services.orchestrator.workflow.figures import figures, has_answered
 
 CITED = (Citation("art_1", "Returns", "Within 30 days.", "/help/returns", "psg_1", 1, "How long"),)
 ANSWERED = Outcome(Decision.ANSWER, "Within 30 days. [1]", CITED)
@@ -26,12 +26,12 @@ def step(name: str, error: str = "", call: Call | None = None) -> Step:
 def test_ranked_sentences_are_grounded_when_the_turn_answered_from_them(
     outcome: Outcome | None, grounded: bool | None
 ) -> None:
-    (found,) = figures([step("score")], outcome)
+    (found,) = figures([step("score")], answered=has_answered(outcome))
     assert found.call.grounded is grounded
 
 
 def test_what_was_worded_says_itself_whether_it_is_grounded() -> None:
-    (found,) = figures([step("word", call=Call("v1", 0.5, 20.0, grounded=False))], ANSWERED)
+    (found,) = figures([step("word", call=Call("v1", 0.5, 20.0, grounded=False))], answered=True)
     assert (found.step, found.model, found.call) == ("word", "m", Call("v1", 0.5, 20.0, grounded=False))
 
 
@@ -40,9 +40,9 @@ def test_what_was_worded_says_itself_whether_it_is_grounded() -> None:
     [("MODEL_UNAVAILABLE", "MODEL_UNAVAILABLE"), ("CANCELLED", "CANCELLED"), ("BUDGET_EXCEEDED", "")],
 )
 def test_a_failure_is_told_unless_it_is_the_budgets(reason: str, told: str) -> None:
-    (found,) = figures([step("score", error=reason)], ANSWERED)
+    (found,) = figures([step("score", error=reason)], answered=True)
     assert (found.error_reason, found.call.grounded) == (told, None)
 
 
 def test_steps_without_a_model_or_a_known_version_say_nothing() -> None:
-    assert figures([Step("judge", 0.0, 0.1), step("score", call=Call(""))], ANSWERED) == ()
+    assert figures([Step("judge", 0.0, 0.1), step("score", call=Call(""))], answered=True) == ()
