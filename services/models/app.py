@@ -54,6 +54,7 @@ async def wire(stack: AsyncExitStack, platform: Platform[ModelsSettings]) -> lis
             idle_seconds=settings.look_seconds,
             patience=Patience(
                 start_seconds=settings.start_seconds,
+                repeat_seconds=settings.gates.shadow_seconds if settings.gates.shadow_percent else 0.0,
                 step_seconds=settings.share_seconds,
                 last_seconds=settings.last_share_seconds,
                 hold_seconds=settings.gates.hold_seconds,

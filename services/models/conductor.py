@@ -17,7 +17,7 @@ from services.common.ids import new_id
 from services.models.gates import Answer, Gate, Measured, judge
 from services.models.golden import QUESTIONS
 from services.models.limits import Limits
-from services.models.live import judge_ratings, judge_replicas, judge_turns
+from services.models.live import judge_ratings, judge_replicas, judge_shadow, judge_turns, shadow_cost
 from services.models.ports import Applications, Running, RunningVersion, Turns, UnitOfWorkFactory
 from services.models.rollouts import Patience, Rollout, Sight, State, advance, roll_back
 
@@ -92,7 +92,8 @@ class Conductor:
                 current = moved
             rollout = moved if moved.is_under_way else None
         self._is_idle = rollout is None
-        await self._applications.aim(running.base, current.text, rollout, self._clock())
+        repeated = self._limits.shadow_percent if rollout is not None and rollout.repeats_turns else 0
+        await self._applications.aim(running.base, current.text, rollout, repeated, self._clock())
 
     async def _known(self, running: Running) -> tuple[Rollout, Rollout | None]:
         """What serves, and what is under way. What was found running without a deployment becomes one."""
@@ -131,13 +132,14 @@ class Conductor:
         found = running.of(tried)
         # Without a name: the file itself cannot be used.
         failure = next((one.failure for one in running.found if one.failure and (one in found or not one.model)), "")
-        # One that sleeps can serve; but to be measured it must be awake.
-        ready = {
-            one.model for one in found if one.replicas or (one.asleep and rollout.state is not State.SHADOW)
-        } == set(tried)
+        # One that sleeps can serve; but to be asked the golden questions it must be awake.
+        measuring = rollout.state is State.SHADOW and not rollout.repeats_turns
+        ready = {one.model for one in found if one.replicas or (one.asleep and not measuring)} == set(tried)
         gates: tuple[Gate, ...] = ()
-        if ready and not failure and rollout.state is State.SHADOW:
+        if ready and not failure and measuring:
             gates = await self._measure(found, running)
+        elif ready and rollout.repeats_turns:
+            gates = await self._judge_shadow(rollout, found, running)
         elif ready and rollout.state is State.CANARY:
             gates = await self._judge_live(rollout, found, running)
         return Sight(ready, self._absent_seconds(rollout, ready), failure, gates)
@@ -148,6 +150,19 @@ class Conductor:
         if ready or self._ready is None or self._ready[0] != rollout.id:
             self._ready = (rollout.id, now)
         return (now - self._ready[1]).total_seconds()
+
+    async def _judge_shadow(
+        self, rollout: Rollout, found: Sequence[RunningVersion], running: Running
+    ) -> tuple[Gate, ...]:
+        """What it made of the turns of customers that it repeated."""
+        gates: list[Gate] = []
+        seen = await self._turns.since(rollout.updated_at)
+        for one in found:
+            new, old = seen.repeated(one.model, one.version, running.versions[one.model])
+            cost = shadow_cost(*seen.shadow_tokens(one.model, one.version), one.prompt_price, one.price)
+            judged = (*judge_shadow(new, old, self._limits), cost)
+            gates += _named(judged, one.model, several=len(found) > 1)
+        return tuple(gates)
 
     async def _judge_live(
         self, rollout: Rollout, found: Sequence[RunningVersion], running: Running

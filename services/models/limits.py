@@ -15,8 +15,9 @@ class TooFew(StrEnum):
 
 
 class Limits(BaseModel):
-    """The limits of the gates. In the shadow old and new are asked the same; while a share is served, each turn of a
-    customer counts for the version that took part in it, from the first share on."""
+    """The limits of the gates. In the shadow old and new are asked the same, golden questions and then what customers
+    asked; while a share is served, each turn of a customer counts for the version that took part in it, from the first
+    share on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,6 +36,13 @@ class Limits(BaseModel):
     # Requests that replicas may fail by their own fault, of all that they were sent.
     live_error_share: float = Field(default=0.02, ge=0, le=1)
 
+    # Shadow: of 100 turns of customers so many are repeated by what is tried, for so long after the golden questions; 0
+    # repeats none.
+    shadow_percent: int = Field(default=25, ge=0, le=100)
+    shadow_seconds: float = Field(default=10.0, ge=0)
+    # Shadow: turns that must have been repeated before they are compared, and what is done with fewer.
+    least_shadow_turns: int = Field(default=10, ge=1)
+    few_shadow_turns: TooFew = TooFew.PASS
     # Turns: calls that failed, as the turns saw it, are at most so much more of all than today.
     failed_slack: float = Field(default=0.02, ge=0, le=1)
     # Turns that both versions must have had before they are compared, and what is done with fewer.
@@ -45,7 +53,7 @@ class Limits(BaseModel):
     # Ratings that both versions must have had, and what is done with fewer.
     least_ratings: int = Field(default=10, ge=1)
     few_ratings: TooFew = TooFew.PASS
-    # A share is held so much longer at most; then what is tried is taken back.
+    # A share, or the shadow, is held so much longer at most; then what is tried is taken back.
     hold_seconds: float = Field(default=3600.0, ge=0)
     # Shares of turns and ratings also differ by chance: only by more than so many standard errors does one count as
     # worse. It is judged again and again, so two are too few.

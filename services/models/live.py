@@ -1,12 +1,12 @@
-"""What a new version is judged by while it serves: its replicas' errors, customers' turns, and how these rate answers.
-Pure.
+"""What a new version is judged by: its replicas' errors, customers' turns, and how these rate answers. Pure.
 
-A turn counts for each version of a model that took part in it. Both versions are looked at since the new one got its
-first share: the same minutes' customers, on the same machines.
+While it serves, a turn counts for each version of a model that took part in it. Both versions are looked at since the
+new one got its first share: the same minutes' customers, on the same machines. In the shadow it repeats turns that the
+old one had, and each of these counts for both.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import sqrt
 from statistics import median
 
@@ -23,6 +23,7 @@ class Call:
 
     `step` is "score" or "word"; `error` is empty unless it failed. `first_token_seconds` is None when nothing came,
     `tokens_per_second` 0 when one token did, `grounded` None when it cannot be said. `tenant` is the organization.
+    In the `shadow` it was repeated, and nobody was shown what came of it; only then its tokens are known.
     """
 
     turn_id: str
@@ -34,6 +35,9 @@ class Call:
     tokens_per_second: float = 0.0
     grounded: bool | None = None
     tenant: str = ""
+    shadow: bool = False
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +49,31 @@ class Seen:
 
     def of(self, model: str, version: str, named: Collection[str] = ()) -> "Side":
         """What was seen of a version; `named` are tenants that the new one serves whole."""
-        turns: dict[str, list[Call]] = {}
-        for call in self.calls:
-            if (call.model, call.version) == (model, version):
-                turns.setdefault(call.turn_id, []).append(call)
+        turns = self._turns(model, version)
         drawn = {turn: calls for turn, calls in turns.items() if calls[0].tenant not in named}
         rated = [self.ratings[turn] for turn in drawn if turn in self.ratings]
         return Side(list(turns.values()), list(drawn.values()), rated)
+
+    def repeated(self, model: str, new: str, old: str) -> tuple["Side", "Side"]:
+        """What the new version did in the shadow, and what the old one had done in the same turns."""
+        tried, known = self._turns(model, new, shadow=True), self._turns(model, old)
+        both = [turn for turn in tried if turn in known]
+        sides = ([turns[turn] for turn in both] for turns in (tried, known))
+        first, second = (Side(turns, turns, ()) for turns in sides)
+        return first, second
+
+    def shadow_tokens(self, model: str, version: str) -> tuple[int, int]:
+        """Tokens of prompts and tokens written by all that a version did in the shadow."""
+        calls = [call for calls in self._turns(model, version, shadow=True).values() for call in calls]
+        return sum(call.prompt_tokens for call in calls), sum(call.completion_tokens for call in calls)
+
+    def _turns(self, model: str, version: str, *, shadow: bool = False) -> dict[str, list[Call]]:
+        """The calls of a version, turn by turn."""
+        turns: dict[str, list[Call]] = {}
+        for call in self.calls:
+            if (call.model, call.version, call.shadow) == (model, version, shadow):
+                turns.setdefault(call.turn_id, []).append(call)
+        return turns
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +133,20 @@ def judge_turns(new: Side, old: Side, limits: Limits) -> tuple[Gate, ...]:
     return tuple(gate for gate in gates if gate is not None)
 
 
+def judge_shadow(new: Side, old: Side, limits: Limits) -> tuple[Gate, ...]:
+    """The gates by turns of customers that were repeated in the shadow: those of turns, by limits of their own."""
+    few = {"least_turns": limits.least_shadow_turns, "few_turns": limits.few_shadow_turns}
+    judged = judge_turns(new, old, limits.model_copy(update=few))
+    return tuple(replace(gate, name=f"{gate.name} in the shadow") for gate in judged)
+
+
+def shadow_cost(prompt_tokens: int, completion_tokens: int, prompt_price: float, completion_price: float) -> Gate:
+    """What repeating cost, which no customer pays; prices of a million tokens. It never fails."""
+    cost = (prompt_tokens * prompt_price + completion_tokens * completion_price) / 1e6
+    said = f"{cost:g} for {prompt_tokens} tokens of prompts and {completion_tokens} written; no customer pays for it"
+    return Gate("cost of the shadow", passed=True, value=cost, limit=0.0, explanation=said)
+
+
 def judge_ratings(new: Side, old: Side, limits: Limits) -> tuple[Gate, ...]:
     """The gate by what customers think of the answers."""
     if min(len(new.ratings), len(old.ratings)) < limits.least_ratings:
@@ -125,7 +161,7 @@ def _few(name: str, new: int, old: int, least: int, rule: TooFew) -> Gate:
     if min(new, old) >= least:
         said = f"{new} {things} of it compared with {old} of what serves"
         return Gate(name, passed=True, value=new, limit=least, explanation=said)
-    then = "the share is kept" if rule is TooFew.HOLD else "it goes on without"
+    then = "it is kept where it is" if rule is TooFew.HOLD else "it goes on without"
     said = f"not enough {things} to compare, {new} of it and {old} of what serves, {least} of each are needed: {then}"
     return Gate(name, passed=True, value=new, limit=least, explanation=said, undecided=rule is TooFew.HOLD)
 

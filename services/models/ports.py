@@ -131,7 +131,7 @@ class Check:
 @dataclass(frozen=True, slots=True)
 class RunningVersion:
     """A version of a model that runs or should; `failure` says why it cannot, if so. One that is `asleep` has no
-    replica because nobody asks."""
+    replica because nobody asks. Prices are of a million tokens, `price` of those written."""
 
     model: str
     version: str
@@ -140,6 +140,7 @@ class RunningVersion:
     answered: int = 0
     broken: int = 0
     price: float = 0.0
+    prompt_price: float = 0.0
     asleep: bool = False
 
 
@@ -166,8 +167,10 @@ class Applications(Protocol):
     async def running(self) -> Running:
         """What runs."""
 
-    async def aim(self, base: str, stable: str, candidate: Rollout | None, as_of: datetime) -> None:
-        """What should run, and for whom."""
+    async def aim(
+        self, base: str, stable: str, candidate: Rollout | None, shadow_percent: int, as_of: datetime
+    ) -> None:
+        """What should run, and for whom; of 100 turns, `shadow_percent` are repeated by the candidate."""
 
     async def ask(self, model: str, replica: str, golden: Golden) -> Answer:
         """Ask one replica a golden question; a failure is part of the answer."""

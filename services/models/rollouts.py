@@ -34,6 +34,7 @@ UNDER_WAY = frozenset({State.STARTING, State.SHADOW, State.CANARY})
 class Rollout:
     """A target's file on its way.
 
+    In the shadow it answers the golden questions; once there are `gates` by these, it repeats turns of customers.
     `steps` are shares in percent; `step` counts those reached, and the one after the last is everybody. A `direct` one
     goes back to what has served before, and skips measuring. `tried_at` is when it got its first share; `version`
     counts changes.
@@ -68,6 +69,11 @@ class Rollout:
         return (*self.steps, ALL)[self.step] if self.state is State.CANARY else 0
 
     @property
+    def repeats_turns(self) -> bool:
+        """Whether turns of customers are repeated by it, which nobody is shown."""
+        return self.state is State.SHADOW and bool(self.gates)
+
+    @property
     def is_under_way(self) -> bool:
         """True until it is promoted or taken back."""
         return self.state in UNDER_WAY
@@ -89,15 +95,16 @@ class Patience:
     """How long the states last, in seconds."""
 
     start_seconds: float = 420.0
-    # For measurements in the shadow.
+    # For the golden questions in the shadow, and then for repeating turns of customers; 0 repeats none.
     shadow_seconds: float = 180.0
+    repeat_seconds: float = 10.0
     # A share is kept so long before it is judged.
     step_seconds: float = 10.0
     # The last one so long that every conversation that goes on has come over; longer than routers remember its side.
     last_seconds: float = 35.0
     # A candidate without a replica for so long is lost.
     absence_seconds: float = 5.0
-    # A share is kept so much longer at most where too little was seen to judge by.
+    # A share, or the shadow, is kept so much longer at most where too little was seen to judge by.
     hold_seconds: float = 3600.0
 
 
@@ -123,32 +130,49 @@ def _starting(rollout: Rollout, sight: Sight, now: datetime, patience: Patience)
 
 
 def _shadow(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
+    if rollout.repeats_turns:
+        judged, goes_on = _judged(rollout, sight, now, patience, patience.repeat_seconds)
+        return _tried(judged, now) if goes_on else judged
     if sight.gates:
-        return replace(_moved(rollout, State.CANARY, now), gates=_kept(rollout, sight), tried_at=now)
+        measured = replace(rollout, gates=_kept(rollout, sight), updated_at=now)
+        return measured if patience.repeat_seconds else _tried(measured, now)
     if _seconds(rollout, now) > patience.shadow_seconds:
         return roll_back(rollout, f"it was not measured within {patience.shadow_seconds:.0f} s", now)
     return rollout
 
 
+def _tried(rollout: Rollout, now: datetime) -> Rollout:
+    """The rollout with its first share."""
+    return replace(_moved(rollout, State.CANARY, now), tried_at=now)
+
+
 def _canary(rollout: Rollout, sight: Sight, now: datetime, patience: Patience) -> Rollout:
-    passed = _seconds(rollout, now)
-    if not sight.ready:
-        lost = sight.absent_seconds > patience.absence_seconds
-        return roll_back(rollout, "it lost its replicas", now) if lost else rollout
     last = rollout.step == len(rollout.steps)
     kept = patience.last_seconds if last else patience.step_seconds
-    if passed < kept or not sight.gates:
-        return rollout
-    judged = replace(rollout, gates=_kept(rollout, sight))
-    undecided = [gate for gate in sight.gates if gate.undecided]
-    if undecided and passed > kept + patience.hold_seconds:
-        return roll_back(judged, f"{undecided[0].name}: {undecided[0].explanation}, for {passed:.0f} s", now)
-    if undecided:
-        # On record once, so that whoever looks finds what it waits for.
-        return rollout if {gate.name for gate in undecided} <= _undecided(rollout) else judged
+    judged, goes_on = _judged(rollout, sight, now, patience, kept)
+    if not goes_on:
+        return judged
     if last:
         return _moved(judged, State.PROMOTED, now)
     return replace(judged, step=rollout.step + 1, updated_at=now)
+
+
+def _judged(rollout: Rollout, sight: Sight, now: datetime, patience: Patience, kept: float) -> tuple[Rollout, bool]:
+    """The rollout after what was seen of it where it is to stay for so many seconds, and whether it goes on."""
+    passed = _seconds(rollout, now)
+    if not sight.ready:
+        lost = sight.absent_seconds > patience.absence_seconds
+        return (roll_back(rollout, "it lost its replicas", now) if lost else rollout), False
+    if passed < kept or not sight.gates:
+        return rollout, False
+    judged = replace(rollout, gates=_kept(rollout, sight))
+    undecided = [gate for gate in sight.gates if gate.undecided]
+    if undecided and passed > kept + patience.hold_seconds:
+        return roll_back(judged, f"{undecided[0].name}: {undecided[0].explanation}, for {passed:.0f} s", now), False
+    if undecided:
+        # On record once, so that whoever looks finds what it waits for.
+        return (rollout if {gate.name for gate in undecided} <= _undecided(rollout) else judged), False
+    return judged, True
 
 
 def _undecided(rollout: Rollout) -> set[str]:

@@ -23,7 +23,7 @@ class ModelsSettings(ServiceSettings):
     # must be longer than routers keep a conversation where it is (30 s).
     share_seconds: float = Field(default=10.0, ge=0)
     last_share_seconds: float = Field(default=35.0, ge=0)
-    # The limits of the gates, as JSON; what it leaves out is as usual.
+    # The limits of the gates, and how much is repeated in the shadow, as JSON; what it leaves out is as usual.
     gates: Limits = Limits()
     # How long what was read of the registry is kept in Valkey; a change ends it sooner.
     cache_seconds: int = Field(default=120, ge=1)

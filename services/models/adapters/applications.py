@@ -55,8 +55,10 @@ class RemoteApplications:
             raise from_rpc_error(error) from error
         return Running(found.base, found.stable.text, dict(found.versions), [_running(one) for one in found.running])
 
-    async def aim(self, base: str, stable: str, candidate: Rollout | None, as_of: datetime) -> None:
-        """What should run, and for whom. Raises RemoteError."""
+    async def aim(
+        self, base: str, stable: str, candidate: Rollout | None, shadow_percent: int, as_of: datetime
+    ) -> None:
+        """What should run, for whom, and how many of 100 turns it repeats. Raises RemoteError."""
         moment = Timestamp()
         moment.FromDatetime(as_of)
         request = control_service_pb2.SetTargetsRequest(
@@ -65,6 +67,7 @@ class RemoteApplications:
         if candidate is not None:
             request.candidate.text = candidate.text
             request.percent = candidate.percent
+            request.shadow_percent = shadow_percent
             request.tenants.extend(candidate.tenants if candidate.percent else ())
         try:
             await self._control.SetTargets(request, timeout=self._timeout_seconds)
@@ -141,5 +144,6 @@ def _running(one: control_service_pb2.RunningVersion) -> RunningVersion:
         answered=one.answered,
         broken=one.broken,
         price=one.output_cost_per_million,
+        prompt_price=one.input_cost_per_million,
         asleep=one.asleep,
     )

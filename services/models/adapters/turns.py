@@ -106,6 +106,10 @@ def _calls(fields: Fields) -> list[Call]:
             tokens_per_second=one.tokens_per_second,
             grounded=one.grounded if one.HasField("grounded") else None,
             tenant=tenant,
+            shadow=shadow,
+            prompt_tokens=one.prompt_tokens,
+            completion_tokens=one.completion_tokens,
         )
-        for one in told.calls
+        for shadow, calls in ((False, told.calls), (True, told.shadow_calls))
+        for one in calls
     ]

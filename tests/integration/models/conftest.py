@@ -23,6 +23,7 @@ from services.common.server import Platform, ServicerRegistration, serving
 from services.common.settings import ServiceSettings
 from services.models.app import wire
 from services.models.settings import ModelsSettings
+from tests.integration.models.house import House, running_house
 from tests.integration.serve_apps.conftest import MemoryStore
 from tests.support.server import Headers, RunningService, TestStack
 from tests.support.valkey import running_valkey
@@ -142,3 +143,9 @@ async def running(stack: TestStack, routing: Routing, models_redis: str) -> Asyn
 @pytest.fixture
 def desk(running: RunningService, organization_id: str) -> Desk:
     return Desk(running, running.person(organization_id, "usr_engineer", "ml_engineer"))
+
+
+@pytest_asyncio.fixture
+async def house(stack: TestStack, models_redis: str, organization_id: str) -> AsyncIterator[House]:
+    async with running_house(stack, models_redis, organization_id) as running:
+        yield running

@@ -18,7 +18,9 @@ from services.models.live import Call, Seen
 from services.models.ports import Check, Running, RunningVersion
 from services.models.rollouts import Patience, Rollout, State
 
-PATIENCE = Patience(start_seconds=100, shadow_seconds=50, step_seconds=3, last_seconds=3, absence_seconds=5)
+PATIENCE = Patience(
+    start_seconds=100, shadow_seconds=50, repeat_seconds=3, step_seconds=3, last_seconds=3, absence_seconds=5
+)
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
 
 
@@ -69,7 +71,10 @@ class Site:
     stable: str = "old"
     candidate: str = ""
     percent: int = 0
-    new: RunningVersion = field(default_factory=lambda: RunningVersion("m", "new", replicas=["b"]))
+    repeated: int = 0
+    new: RunningVersion = field(
+        default_factory=lambda: RunningVersion("m", "new", replicas=["b"], price=2.0, prompt_price=1.0)
+    )
     grounded: bool = True
     # How the next answers of the new version fail, and how many questions it was asked.
     failing: list[Answer] = field(default_factory=list)
@@ -89,12 +94,15 @@ class Site:
         found = [RunningVersion("m", self.stable, replicas=["a"])]
         return Running("base", self.stable, {"m": self.stable}, [*found, self.new] if self.candidate else found)
 
-    async def aim(self, base: str, stable: str, candidate: Rollout | None, as_of: datetime) -> None:
+    async def aim(
+        self, base: str, stable: str, candidate: Rollout | None, shadow_percent: int, as_of: datetime
+    ) -> None:
         assert (base, as_of >= BEGAN) == ("base", True)
         self._called("aim")
         self.stable = stable
         self.candidate = candidate.text if candidate is not None else ""
         self.percent = candidate.percent if candidate is not None else 0
+        self.repeated = shadow_percent
         self._called("aimed")
 
     async def ask(self, model: str, replica: str, golden: Golden) -> Answer:
@@ -119,6 +127,12 @@ class Traffic:
             turn = f"turn-{len(self.calls)}"
             values = {"first_token_seconds": 0.5, "tokens_per_second": 20.0, "grounded": True} | fields
             self.calls.append(Call(turn, "word", "m", version, **values))
+
+    def repeat(self, version: str, count: int, **fields: Any) -> None:
+        """The first turns once more, in the shadow; what was repeated before is forgotten."""
+        self.calls = [call for call in self.calls if not call.shadow]
+        again: dict[str, Any] = {"version": version, "shadow": True} | fields
+        self.calls += [replace(call, **again) for call in self.calls[:count]]
 
     async def since(self, moment: datetime) -> Seen:
         self.since_when = moment
@@ -149,6 +163,11 @@ class House:
         except Killed:
             self.conductor = self._started()
         self.site.kill = ""
+
+    async def until_repeating(self) -> None:
+        """Look until the routers are told to have turns repeated."""
+        while not self.site.repeated:
+            await self.look()
 
     async def until_tried(self) -> None:
         """Look until it serves its first share."""
@@ -182,7 +201,8 @@ async def test_whenever_it_dies_nothing_stays_half(deaths: list[str], good: bool
         await house.look(kill)
         assert house.site.stable == "old" or house.rollout.state is State.PROMOTED
         assert good or not house.site.percent, "nobody was served by what was never measured"
-    for _ in range(15):
+        assert good or not house.site.repeated
+    for _ in range(20):
         await house.look()
     assert house.rollout.state is (State.PROMOTED if good else State.ROLLED_BACK)
     assert (house.site.stable, house.site.candidate) == ("new" if good else "old", "")
@@ -242,7 +262,7 @@ async def test_what_may_be_the_machines_fault_is_asked_again_and_nothing_else(
 ) -> None:
     house = House()
     house.site.failing = list(failing)
-    for _ in range(3):
+    for _ in range(6):
         await house.look()
     assert house.site.asked == asked
     assert house.rollout.state is (State.CANARY if passes else State.ROLLED_BACK)
@@ -260,6 +280,41 @@ async def test_without_customers_it_goes_on_as_fast_and_says_that_nothing_was_co
     assert said["turns"].startswith("not enough turns to compare, 0 of it and 0 of what serves, 10 of each are needed")
     assert said["feedback"].startswith("not enough ratings to compare")
     assert house.traffic.since_when == began
+
+
+async def test_turns_are_repeated_in_the_shadow_alone_and_take_it_back_when_they_are_worse() -> None:
+    house = House(shadow_percent=40)
+    await house.until_repeating()
+    began = house.now
+    assert (house.rollout.state, house.site.repeated, house.site.percent) == (State.SHADOW, 40, 0)
+    house.traffic.add("old", 12)
+    house.traffic.repeat("new", 9, first_token_seconds=9.0, prompt_tokens=1_000_000, completion_tokens=500_000)
+    await house.look()
+    assert house.rollout.state is State.SHADOW
+    assert house.traffic.since_when == began
+    house.traffic.repeat("new", 10, first_token_seconds=9.0, prompt_tokens=1_000_000, completion_tokens=500_000)
+    await house.look()
+    assert house.rollout.failure == "first token of turns in the shadow: 9.00 s, at most 2.50 s; now 0.50 s"
+    said = {gate.name: gate.explanation for gate in house.rollout.gates}
+    assert said["turns in the shadow"] == "10 turns of it compared with 10 of what serves"
+    cost = "20 for 10000000 tokens of prompts and 5000000 written; no customer pays for it"
+    assert said["cost of the shadow"] == cost
+    await house.look()
+    assert (house.site.candidate, house.site.repeated) == ("", 0)
+
+
+async def test_a_quiet_platform_is_not_kept_in_the_shadow_and_its_end_is_the_end_of_repeating() -> None:
+    house = House()
+    await house.until_repeating()
+    began, asked = house.now, house.site.asked
+    while house.rollout.state is State.SHADOW:
+        assert house.site.repeated == 25
+        await house.look()
+    assert (house.now - began).total_seconds() == PATIENCE.repeat_seconds
+    assert (house.site.repeated, house.site.percent, house.site.asked) == (0, 10, asked)
+    said = {gate.name: gate.explanation for gate in house.rollout.gates}
+    few = "not enough turns to compare, 0 of it and 0 of what serves, 10 of each are needed: it goes on without"
+    assert said["turns in the shadow"] == few
 
 
 async def test_turns_that_are_worse_take_it_back() -> None:

@@ -1,6 +1,7 @@
 """The gates by replicas, turns and ratings while a new version serves."""
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from services.models.limits import Limits, TooFew
-from services.models.live import Call, Seen, Side, judge_ratings, judge_replicas, judge_turns
+from services.models.live import (
+    Call,
+    Seen,
+    Side,
+    judge_ratings,
+    judge_replicas,
+    judge_shadow,
+    judge_turns,
+    shadow_cost,
+)
 
 LIMITS = Limits()
 
@@ -120,6 +130,32 @@ def test_of_tenants_that_are_served_whole_only_failures_and_pace_count() -> None
     new, old = (both.of("m", version, ("named",)) for version in ("new", "old"))
     assert failed(new, old) == {"first token of turns"}
     assert (len(new.turns), new.ratings) == (12, [])
+
+
+def test_what_was_repeated_is_compared_with_the_same_turns_and_counts_nowhere_else() -> None:
+    again = [replace(call, version="v2", shadow=True, prompt_tokens=30, completion_tokens=2) for call in seen("v1", 8)]
+    stray = Call("elsewhere", "word", "m", "v2", shadow=True, grounded=False, prompt_tokens=5)
+    both = Seen([*seen("v1", 20), *again, stray], {"v1-0": False})
+    assert both.of("m", "v2").turns == []
+    assert len(both.of("m", "v1").turns) == 20
+    new, old = both.repeated("m", "v2", "v1")
+    assert [turn[0].turn_id for turn in new.turns] == [turn[0].turn_id for turn in old.turns]
+    assert (len(new.turns), new.ungrounded, old.ratings) == (8, [False] * 8, ())
+    # What it cost counts all the same.
+    assert both.shadow_tokens("m", "v2") == (245, 16)
+    assert both.shadow_tokens("m", "v1") == (0, 0)
+    gate = shadow_cost(245, 16, 2.0, 10.0)
+    assert gate.passed
+    assert gate.value == pytest.approx(0.00065)
+
+
+@pytest.mark.parametrize("rule", TooFew)
+def test_the_shadow_has_limits_of_its_own(rule: TooFew) -> None:
+    limits = Limits(least_shadow_turns=12, few_shadow_turns=rule)
+    few, *others = judge_shadow(side(11, error="INTERNAL"), side(11), limits)
+    assert (few.name, few.passed, few.undecided, others) == ("turns in the shadow", True, rule is TooFew.HOLD, [])
+    gates = judge_shadow(side(12, grounded=False), side(12), limits)
+    assert {gate.name for gate in gates if not gate.passed} == {"grounded turns in the shadow"}
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from services.models.rollouts import Patience, Rollout, Sight, State, advance, r
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PATIENCE = Patience(
-    start_seconds=100, shadow_seconds=50, step_seconds=10, last_seconds=30, absence_seconds=5, hold_seconds=60
+    start_seconds=100,
+    shadow_seconds=50,
+    repeat_seconds=10,
+    step_seconds=10,
+    last_seconds=30,
+    absence_seconds=5,
+    hold_seconds=60,
 )
 GOOD = Gate("errors", passed=True, value=0, limit=0, explanation="none")
 BAD = replace(GOOD, passed=False, explanation="6 of 6 golden questions failed")
@@ -68,10 +74,42 @@ def test_a_good_one_goes_all_the_way() -> None:
         now += timedelta(seconds=10)
         one = advance(one, Sight(ready=True, gates=(GOOD,)), now, PATIENCE)
         shares.append((one.state.value, one.percent))
-    expected = [("shadow", 0), ("canary", 10), ("canary", 50), *[("canary", 100)] * 3, ("promoted", 100)]
+    expected = [("shadow", 0)] * 2 + [("canary", 10), ("canary", 50), *[("canary", 100)] * 3, ("promoted", 100)]
     assert shares == expected
-    assert one.tried_at == NOW + timedelta(seconds=20)
+    assert one.tried_at == NOW + timedelta(seconds=30)
     assert one.gates == (GOOD,)
+
+
+def test_turns_are_repeated_between_the_golden_questions_and_the_first_share() -> None:
+    asked = rollout(state=State.SHADOW)
+    assert not asked.repeats_turns
+    later = NOW + timedelta(seconds=40)
+    one = advance(asked, Sight(ready=True, gates=(GOOD,)), later, PATIENCE)
+    assert (one.state, one.repeats_turns, one.updated_at, one.percent) == (State.SHADOW, True, later, 0)
+    turns = replace(GOOD, name="failed turns in the shadow")
+    assert advance(one, Sight(ready=True, gates=(turns,)), later + timedelta(seconds=9), PATIENCE) is one
+    tried = advance(one, Sight(ready=True, gates=(turns,)), later + timedelta(seconds=10), PATIENCE)
+    assert (tried.state, tried.repeats_turns, tried.gates) == (State.CANARY, False, (GOOD, turns))
+    bad = replace(turns, passed=False, explanation="12 of 12 failed")
+    ended = advance(one, Sight(ready=True, gates=(bad,)), later + timedelta(seconds=1), PATIENCE)
+    assert (ended.state, ended.failure) == (State.ROLLED_BACK, "failed turns in the shadow: 12 of 12 failed")
+    lost = advance(one, Sight(absent_seconds=6), later + timedelta(seconds=11), PATIENCE)
+    assert lost.failure == "it lost its replicas"
+
+
+def test_where_no_turn_is_repeated_the_first_share_comes_at_once() -> None:
+    none = replace(PATIENCE, repeat_seconds=0)
+    one = advance(rollout(state=State.SHADOW), Sight(ready=True, gates=(GOOD,)), NOW, none)
+    assert (one.state, one.percent, one.tried_at) == (State.CANARY, 10, NOW)
+
+
+def test_too_few_repeated_turns_hold_the_shadow_where_that_is_the_rule_but_not_for_ever() -> None:
+    one = rollout(state=State.SHADOW, gates=(GOOD,))
+    few = Sight(ready=True, gates=(FEW,))
+    held = advance(one, few, NOW + timedelta(seconds=11), PATIENCE)
+    assert (held.state, held.repeats_turns, held.gates, held.updated_at) == (State.SHADOW, True, (GOOD, FEW), NOW)
+    ended = advance(held, few, NOW + timedelta(seconds=71), PATIENCE)
+    assert (ended.state, ended.failure) == (State.ROLLED_BACK, "turns: not enough turns, for 71 s")
 
 
 @pytest.mark.parametrize(
