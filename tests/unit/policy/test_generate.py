@@ -6,7 +6,7 @@ import pytest
 
 from mesh.istio.plan import EDGE, WEB, Plan
 from mesh.policy import document
-from mesh.policy.generate import OWNED, differences, generated, write
+from mesh.policy.generate import generated
 from mesh.policy.table import load_table
 
 TABLE = load_table()
@@ -15,24 +15,22 @@ WANTED = generated()
 
 
 def test_what_was_written_is_fresh_and_anything_else_is_named(tmp_path: Path) -> None:
-    assert differences(WANTED, tmp_path) == [f"{path} is missing" for path in sorted(WANTED)]
-    write(WANTED, tmp_path)
-    assert differences(generated(), tmp_path) == []
-    stale, surplus = tmp_path / OWNED[0] / "security.yaml", tmp_path / OWNED[1] / "gone" / "security.yaml"
-    stale.write_text("mode: PERMISSIVE")
-    surplus.parent.mkdir()
-    surplus.write_text("left")
-    assert differences(WANTED, tmp_path) == [
-        f"{surplus.relative_to(tmp_path)} is left over",
-        f"{stale.relative_to(tmp_path)} is not what the protos say",
-    ]
-    write(WANTED, tmp_path)
-    assert differences(WANTED, tmp_path) == []
-    assert not surplus.parent.exists()
+    assert WANTED.differences(tmp_path) == [f"{path} is missing" for path in sorted(WANTED.files)]
+    WANTED.write(tmp_path)
+    assert generated().differences(tmp_path) == []
+    first, second, *_ = WANTED.owned
+    stale, surplus = first / "security.yaml", second / "gone" / "security.yaml"
+    (tmp_path / stale).write_text("mode: PERMISSIVE")
+    (tmp_path / surplus).parent.mkdir()
+    (tmp_path / surplus).write_text("left")
+    assert WANTED.differences(tmp_path) == [f"{surplus} is left over", f"{stale} is not what its proto says"]
+    WANTED.write(tmp_path)
+    assert WANTED.differences(tmp_path) == []
+    assert not (tmp_path / surplus).parent.exists()
 
 
 def test_every_file_says_what_it_was_written_from() -> None:
-    for path, text in WANTED.items():
+    for path, text in WANTED.files.items():
         assert "python -m mesh.policy.generate" in text.splitlines()[0], path
 
 
@@ -41,7 +39,7 @@ def test_the_page_shows_every_rpc(method: str) -> None:
     rule = TABLE[method]
     line = next(
         line
-        for line in WANTED[document.PATH].splitlines()
+        for line in WANTED.files[document.PATH].splitlines()
         if f"`{rule.service.rpartition('.')[2]}.{rule.name}`" in line
         and f"| {', '.join(sorted(rule.callers))} |" in line
     )
