@@ -10,6 +10,7 @@ import yaml
 from mesh.istio import control_plane, migrate, network, pods, security, traffic
 from mesh.istio.deployed import BY_NAME, DEPLOYED
 from mesh.istio.plan import AUTH, EDGE, HOST, STORES, TELEMETRY, Document, Plan, document, externals_of, is_service
+from mesh.istio.text import as_text
 
 FOLDER = PurePosixPath("mesh/istio")
 HEADER = "# Written by `python -m mesh.policy.generate` from the policy options in protos/. Do not edit.\n"
@@ -176,11 +177,5 @@ def _kustomization(**content: object) -> Document:
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **content}
 
 
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, _data: object) -> bool:
-        return True
-
-
 def _file(name: str, *documents: Document) -> dict[PurePosixPath, str]:
-    text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120)
-    return {FOLDER / f"{name}.yaml": HEADER + text}
+    return {FOLDER / f"{name}.yaml": HEADER + as_text(documents)}

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from mesh.istio import door
 from mesh.istio.plan import (
     AUTH,
     CHECKS_PORT,
-    CONTRACTS,
     EDGE,
     GATEWAY,
     GATEWAY_PORT,
@@ -27,9 +27,8 @@ from mesh.istio.plan import (
     selector,
 )
 from mesh.policy.http import HTTP_RULES, OAUTH_DOCUMENTS, OAUTH_PREFIX, OPENAI_PREFIX
-from mesh.policy.table import Rule, services
+from mesh.policy.table import Rule
 from mesh.rest.paths import REST_PREFIX
-from mesh.rest.transcoder import NAME, transcoder, with_paths
 
 API = "networking.istio.io/v1"
 
@@ -51,9 +50,6 @@ LOOPBACK_PORTS = {
     GATEWAY: {"checks": CHECKS_PORT, "openai": OPENAI_PORT},
     WEB: {"pages": WEB_PORT},
 }
-# As on a laptop; see `mesh.envoy.topology`.
-REQUEST_BYTES = 4 * 1024 * 1024
-RESPONSE_BYTES = 16 * 1024 * 1024
 ALLOWED_HEADERS = (
     "authorization",
     "content-type",
@@ -90,18 +86,7 @@ def base(plan: Plan) -> list[Document]:
         )
         for external in (*STORES, TELEMETRY)
     ]
-    return [gateway, routes, _rest(), *entries]
-
-
-def _rest() -> Document:
-    """REST becomes gRPC before tokens and policies are looked at, so all of them see the RPC."""
-    filters = {"filter": {"name": "envoy.filters.network.http_connection_manager"}}
-    match = {"context": "GATEWAY", "listener": {"portNumber": GATEWAY_PORT, "filterChain": filters}}
-    limits = {"max_request_bytes": REQUEST_BYTES, "max_response_bytes": RESPONSE_BYTES}
-    added = {"name": NAME, "typed_config": transcoder(CONTRACTS, with_paths(services()), **limits)}
-    patch = {"applyTo": "HTTP_FILTER", "match": match, "patch": {"operation": "INSERT_FIRST", "value": added}}
-    spec = {"workloadSelector": {"labels": selector(EDGE)}, "configPatches": [patch]}
-    return document("networking.istio.io/v1alpha3", "EnvoyFilter", "rest", spec)
+    return [gateway, routes, door.rest(), door.whole_messages(), *entries]
 
 
 def of_workload(plan: Plan, workload: str) -> list[Document]:

@@ -9,9 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
-
-from mesh.istio.plan import Document
+from mesh.istio.text import as_text
 from mesh.kuberay.service import fits, manifests
 from serve_apps.assistant.config import load_config
 from serve_apps.assistant.settings import CONFIGS
@@ -20,24 +18,11 @@ FOLDER = Path(__file__).parent / "targets"
 HEADER = "# Written by `python -m mesh.kuberay.generate` from serve_apps/configs/{target}.yaml. Do not edit.\n"
 
 
-class _Dumper(yaml.SafeDumper):
-    def ignore_aliases(self, _data: object) -> bool:
-        return True
-
-
-def _represent(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    # Serve's configuration is a document in a document; so it can be read.
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
-
-
-_Dumper.add_representer(str, _represent)
-
-
 def generated() -> dict[str, str]:
     """Every file by its name, with its text."""
     configs = {file.stem: load_config(file) for file in sorted(CONFIGS.glob("*.yaml"))}
     return {
-        f"{target}.yaml": HEADER.format(target=target) + _text(manifests(target, config))
+        f"{target}.yaml": HEADER.format(target=target) + as_text(manifests(target, config))
         for target, config in configs.items()
         if fits(config)
     }
@@ -80,10 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"mesh/kuberay/targets/{line}; run `make gen`\n")
     sys.stdout.write(f"{len(wanted)} manifests of targets, {len(found)} not fresh\n")
     return 1 if found else 0
-
-
-def _text(documents: Sequence[Document]) -> str:
-    return yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, width=120)
 
 
 if __name__ == "__main__":
