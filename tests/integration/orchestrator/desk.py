@@ -6,7 +6,8 @@ from typing import Any
 from deskmesh.orchestrator.v1 import orchestrator_service_pb2 as pb
 from deskmesh.orchestrator.v1 import orchestrator_service_pb2_grpc, turn_pb2
 from services.common.ids import new_id
-from tests.integration.orchestrator.doubles import Conversation, Doubles
+from tests.integration.orchestrator.doubles import Doubles
+from tests.integration.orchestrator.neighbours.sessions import Conversation
 from tests.support.server import RunningService
 
 ENDED = (turn_pb2.TURN_STATE_FINISHED, turn_pb2.TURN_STATE_FAILED, turn_pb2.TURN_STATE_CANCELLED)

@@ -29,7 +29,8 @@ from services.orchestrator.settings import OrchestratorSettings
 from services.usage.app import wire as wire_usage
 from services.usage.settings import ModelPrice, UsageSettings
 from tests.integration.orchestrator.desk import Desk
-from tests.integration.orchestrator.doubles import MODEL, Doubles
+from tests.integration.orchestrator.doubles import Doubles
+from tests.integration.orchestrator.neighbours.inference import MODEL
 from tests.support.server import RunningService, TestStack
 from tests.support.valkey import running_valkey
 

@@ -13,7 +13,8 @@ from services.orchestrator.app import wire
 from services.orchestrator.errors import ModelUnavailable
 from services.orchestrator.settings import OrchestratorSettings
 from tests.integration.orchestrator.desk import Desk
-from tests.integration.orchestrator.doubles import LARGE, MODEL, Doubles
+from tests.integration.orchestrator.doubles import Doubles
+from tests.integration.orchestrator.neighbours.inference import LARGE, MODEL
 from tests.support.server import TestStack
 
 QUESTION = "What does standard delivery cost?"

@@ -8,7 +8,7 @@ from deskmesh.inference.v1 import router_service_pb2
 from deskmesh.orchestrator.v1 import turn_pb2
 from services.orchestrator.errors import ModelUnavailable
 from tests.integration.orchestrator.desk import Desk
-from tests.integration.orchestrator.doubles import LARGE, MODEL, REPLICA, SECOND_REPLICA
+from tests.integration.orchestrator.neighbours.inference import LARGE, MODEL, REPLICA, SECOND_REPLICA
 
 QUESTION = "What does standard delivery cost?"
 

@@ -14,7 +14,9 @@ from services.orchestrator.app import wire
 from services.orchestrator.errors import ModelUnavailable
 from services.orchestrator.settings import OrchestratorSettings
 from tests.integration.orchestrator.desk import Desk
-from tests.integration.orchestrator.doubles import MODEL, SHADOW_REPLICA, Doubles, Faults
+from tests.integration.orchestrator.doubles import Doubles
+from tests.integration.orchestrator.neighbours.faults import Faults
+from tests.integration.orchestrator.neighbours.inference import MODEL, SHADOW_REPLICA
 from tests.integration.orchestrator.test_budgets import nothing_held
 from tests.integration.orchestrator.test_figures import QUESTION, capable, figures_of, told
 from tests.support.server import TestStack

@@ -19,7 +19,8 @@ from services.sessions.app import wire as wire_sessions
 from services.sessions.settings import SessionsSettings
 from services.tickets.app import wire as wire_tickets
 from services.tickets.settings import TicketsSettings
-from tests.integration.orchestrator.doubles import Doubles, InferenceDouble
+from tests.integration.orchestrator.doubles import Doubles
+from tests.integration.orchestrator.neighbours.inference import InferenceDouble
 from tests.support.server import TestStack
 
 # Nobody listens there; only assigning tickets asks for agents.
