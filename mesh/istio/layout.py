@@ -3,12 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
-import yaml
-
-from mesh.istio import control_plane, migrate, network, pods, security, traffic
+from mesh.istio import control_plane, egress, kustomize, migrate, network, pods, security, traffic
 from mesh.istio.deployed import BY_NAME, DEPLOYED
+from mesh.istio.kustomize import SETTINGS, replace, target, variable
 from mesh.istio.plan import AUTH, EDGE, HOST, STORES, TELEMETRY, Document, Plan, document, externals_of, is_service
 from mesh.istio.text import as_text
 
@@ -33,7 +31,6 @@ ENVIRONMENTS = {
 }
 # No image has it: whoever sets up an environment names theirs.
 NO_DIGEST = "sha256:" + 64 * "0"
-SETTINGS = "environment"
 CONTROL_PLANE = "control-plane"
 # Nothing else lies in these.
 FOLDERS = ("base", "services", "components", "overlays", migrate.NAME, CONTROL_PLANE)
@@ -52,9 +49,15 @@ def files(plan: Plan) -> dict[PurePosixPath, str]:
             "pods": pods.of_workload(plan, BY_NAME[workload]) if workload in BY_NAME else [],
         }
         found |= _folder(f"services/{workload}", parts)
-    found |= _file("services/kustomization", _kustomization(resources=list(plan.workloads)))
+    found |= _file("services/kustomization", kustomize.kustomization(resources=list(plan.workloads)))
     found |= _folder(migrate.NAME, {"job": migrate.documents()})
     found |= _file(f"components/{SETTINGS}/kustomization", _component(plan))
+    for name, resources, content in (
+        ("mail", egress.mail(), egress.mail_component()),
+        ("vault", egress.vault(), egress.vault_component()),
+    ):
+        found |= _file(f"components/{name}/egress", *resources)
+        found |= _file(f"components/{name}/kustomization", kustomize.component(resources=["egress.yaml"], **content))
     for environment, of_it in ENVIRONMENTS.items():
         found |= _overlay(environment, of_it)
         found |= _file(f"{CONTROL_PLANE}/{environment}", control_plane.values(environment))
@@ -63,7 +66,7 @@ def files(plan: Plan) -> dict[PurePosixPath, str]:
 
 def _folder(folder: str, parts: Mapping[str, list[Document]]) -> dict[PurePosixPath, str]:
     held = {name: documents for name, documents in parts.items() if documents}
-    found = _file(f"{folder}/kustomization", _kustomization(resources=[f"{name}.yaml" for name in held]))
+    found = _file(f"{folder}/kustomization", kustomize.kustomization(resources=[f"{name}.yaml" for name in held]))
     for name, documents in held.items():
         found |= _file(f"{folder}/{name}", *documents)
     return found
@@ -72,11 +75,9 @@ def _folder(folder: str, parts: Mapping[str, list[Document]]) -> dict[PurePosixP
 def _overlay(environment: str, of_it: Environment) -> dict[PurePosixPath, str]:
     folder = f"overlays/{environment}"
     data = {"namespace": environment, "host": of_it.host, "origin": f"https://{of_it.host}"}
-    # Each environment has stores of its own.
+    # Each environment has stores of its own, and those below if it has their components.
     data |= {external.name: f"{external.name}.{environment}.internal" for external in (*STORES, TELEMETRY)}
-    settings = document("v1", "ConfigMap", SETTINGS, data=data)
-    # Read by kustomize only; it does not reach the cluster.
-    settings["metadata"] = {"name": SETTINGS, "annotations": {"config.kubernetes.io/local-config": "true"}}
+    data |= {"smtp": f"smtp.{environment}.internal", "vault": f"vault.{environment}.internal:{egress.VAULT.port}"}
     namespace = document("v1", "Namespace", environment)
     namespace["metadata"] = {
         "name": environment,
@@ -86,19 +87,19 @@ def _overlay(environment: str, of_it: Environment) -> dict[PurePosixPath, str]:
             "pod-security.kubernetes.io/enforce": "restricted",
         },
     }
-    kustomization = _kustomization(
+    kustomization = kustomize.kustomization(
         namespace=environment,
         resources=["namespace.yaml", f"{SETTINGS}.yaml", "../../base", "../../services"],
         components=[f"../../components/{SETTINGS}"],
         images=_images(),
         **_sizes(of_it),
     )
-    migrated = _kustomization(namespace=environment, resources=[f"../../../{migrate.NAME}"], images=_images())
+    migrated = kustomize.kustomization(namespace=environment, resources=[f"../../../{migrate.NAME}"], images=_images())
     return (
         _file(f"{folder}/kustomization", kustomization)
         | _file(f"{folder}/{migrate.NAME}/kustomization", migrated)
         | _file(f"{folder}/namespace", namespace)
-        | _file(f"{folder}/{SETTINGS}", settings)
+        | _file(f"{folder}/{SETTINGS}", kustomize.settings(**data))
     )
 
 
@@ -115,26 +116,12 @@ def _sizes(of_it: Environment) -> Document:
     ]
     if not changes:
         return {}
-    patch = yaml.safe_dump(changes, sort_keys=False)
-    return {"patches": [{"target": {"kind": "HorizontalPodAutoscaler"}, "patch": patch}]}
+    return {"patches": [kustomize.patch(changes, "HorizontalPodAutoscaler")]}
 
 
 def _component(plan: Plan) -> Document:
     """Puts an environment's namespace, host and stores where the manifests have their own."""
-
-    def replace(field: str, *targets: Document) -> Document:
-        source = {"kind": "ConfigMap", "name": SETTINGS, "fieldPath": f"data.{field}"}
-        return {"source": source, "targets": list(targets)}
-
-    def target(kind: str, path: str, reject: Sequence[str] = (), name: str = "", **options: Any) -> Document:
-        selected = {"kind": kind, "name": name} if name else {"kind": kind}
-        chosen: Document = {"select": selected, "fieldPaths": [path]}
-        if reject:
-            chosen["reject"] = [{"kind": kind, "name": name} for name in reject]
-        return {**chosen, "options": options} if options else chosen
-
     callers = "spec.rules.*.from.*.source.principals.*"
-    told = "spec.template.spec.containers.*.env.[name=DESKMESH_{}].value"
     untold = [one.name for one in DEPLOYED if not one.settings]
     # A Sidecar's hosts: those outside first, in the order of `externals_of`, then those inside.
     alone = [workload for workload in plan.workloads if not traffic.called_by(plan, workload)]
@@ -142,14 +129,12 @@ def _component(plan: Plan) -> Document:
 
     def external(position: int, name: str, reject: Sequence[str]) -> Document:
         hosts = target("Sidecar", f"spec.egress.0.hosts.{position}", reject, delimiter="/", index=1)
-        endpoint = target("Deployment", told.format("OTLP_ENDPOINT"), untold, delimiter=":", index=0)
+        endpoint = target("Deployment", variable("OTLP_ENDPOINT"), untold, delimiter=":", index=0)
         entry = target("ServiceEntry", "spec.hosts.0", name=name)
         return replace(name, entry, hosts, *([endpoint] if name == TELEMETRY.name else []))
 
-    return {
-        "apiVersion": "kustomize.config.k8s.io/v1alpha1",
-        "kind": "Component",
-        "replacements": [
+    return kustomize.component(
+        replacements=[
             replace(
                 "namespace",
                 target("AuthorizationPolicy", callers, security.WITHOUT_PRINCIPALS, delimiter="/", index=2),
@@ -166,15 +151,11 @@ def _component(plan: Plan) -> Document:
                 "origin",
                 target("VirtualService", "spec.http.*.corsPolicy.allowOrigins.*.exact"),
                 target("RequestAuthentication", "spec.jwtRules.*.issuer"),
-                target("Deployment", told.format("TOKEN_ISSUER"), untold),
-                target("Deployment", told.format("PUBLIC_URL"), name=AUTH),
+                target("Deployment", variable("TOKEN_ISSUER"), untold),
+                target("Deployment", variable("PUBLIC_URL"), name=AUTH),
             ),
-        ],
-    }
-
-
-def _kustomization(**content: object) -> Document:
-    return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **content}
+        ]
+    )
 
 
 def _file(name: str, *documents: Document) -> dict[PurePosixPath, str]:

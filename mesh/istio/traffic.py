@@ -20,6 +20,7 @@ from mesh.istio.plan import (
     WEB,
     WEB_PORT,
     Document,
+    External,
     Plan,
     document,
     externals_of,
@@ -71,22 +72,16 @@ def base(plan: Plan) -> list[Document]:
     }
     gateway = document(API, "Gateway", EDGE, {"selector": selector(EDGE), "servers": [server]})
     routes = document(API, "VirtualService", EDGE, {"hosts": [HOST], "gateways": [EDGE], "http": list(_routes(plan))})
-    entries = [
-        document(
-            API,
-            "ServiceEntry",
-            external.name,
-            {
-                "hosts": [external.host],
-                "exportTo": ["."],
-                "location": "MESH_EXTERNAL",
-                "resolution": "DNS",
-                "ports": [{"number": external.port, "name": f"tcp-{external.name}", "protocol": "TCP"}],
-            },
-        )
-        for external in (*STORES, TELEMETRY)
-    ]
+    entries = [entry(external.name, external) for external in (*STORES, TELEMETRY)]
     return [gateway, routes, door.rest(), door.whole_messages(), *entries]
+
+
+def entry(name: str, *externals: External) -> Document:
+    """A host outside the mesh with its ports."""
+    [host] = {external.host for external in externals}
+    ports = [{"number": one.port, "name": f"tcp-{one.name}", "protocol": "TCP"} for one in externals]
+    outside = {"location": "MESH_EXTERNAL", "resolution": "DNS"}
+    return document(API, "ServiceEntry", name, {"hosts": [host], "exportTo": ["."], **outside, "ports": ports})
 
 
 def of_workload(plan: Plan, workload: str) -> list[Document]:
