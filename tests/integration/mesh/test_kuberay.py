@@ -31,7 +31,8 @@ with warnings.catch_warnings():
     from ray.serve.config import AutoscalingConfig
     from ray.serve.schema import DeploymentSchema, ServeApplicationSchema, ServeDeploySchema
 
-    from mesh.kuberay.generate import FOLDER, differences, generated, write
+    from mesh.generated import ROOT
+    from mesh.kuberay.generate import FOLDER, generated
     from mesh.kuberay.pods import GRACE_SECONDS
     from mesh.kuberay.service import serve_config as serve_config_of
     from serve_apps.assistant import builder
@@ -46,9 +47,9 @@ WANTED = generated()
 ENDPOINTS = "endpoints"
 
 
-@pytest.fixture(params=sorted(WANTED))
+@pytest.fixture(params=sorted(path.stem for path in WANTED.files))
 def target(request: pytest.FixtureRequest) -> str:
-    return str(request.param).removesuffix(".yaml")
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,7 @@ def resources(target: str) -> list[Resource]:
 
 @functools.cache
 def parsed(target: str) -> list[Resource]:
-    return list(yaml.load_all((FOLDER / f"{target}.yaml").read_text(), Loader=yaml.CSafeLoader))
+    return list(yaml.load_all((ROOT / FOLDER / f"{target}.yaml").read_text(), Loader=yaml.CSafeLoader))
 
 
 @pytest.fixture
@@ -103,16 +104,9 @@ def node_types(service: Resource) -> dict[str, Resource]:
     return types
 
 
-def test_what_is_written_is_fresh_and_anything_else_is_named(tmp_path: Path) -> None:
-    assert differences(WANTED) == []
-    assert {"gpu-1.yaml", "gpu-cluster.yaml"} == set(WANTED)
-    assert differences(WANTED, tmp_path) == [f"{name} is missing" for name in sorted(WANTED)]
-    write(WANTED, tmp_path)
-    (tmp_path / "gone.yaml").write_text("left")
-    (tmp_path / "gpu-1.yaml").write_text("other")
-    assert differences(WANTED, tmp_path) == ["gone.yaml is left over", "gpu-1.yaml is not what its target says"]
-    write(WANTED, tmp_path)
-    assert differences(WANTED, tmp_path) == []
+def test_what_is_written_is_fresh_and_nothing_is_left_out() -> None:
+    assert WANTED.differences() == []
+    assert set(WANTED.files) == {FOLDER / "gpu-1.yaml", FOLDER / "gpu-cluster.yaml"}
 
 
 def test_ray_serve_reads_the_applications(serve_config: Resource, config: TargetConfig) -> None:
@@ -246,7 +240,7 @@ def group(service: Resource, name: str) -> Resource:
 
 def test_callers_come_in_by_pods_that_the_mesh_knows_as_the_models(service: Resource) -> None:
     template = group(service, "door")["template"]
-    folder = FOLDER.parents[1] / "istio" / "services" / "inference"
+    folder = ROOT / "mesh" / "istio" / "services" / "inference"
     built = [
         one for file in ("workload", "traffic") for one in yaml.safe_load_all((folder / f"{file}.yaml").read_text())
     ]
