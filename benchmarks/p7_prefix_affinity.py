@@ -1,4 +1,4 @@
-"""P7: prefix affinity against power-of-two, on two replicas whose caches each hold half of the prefixes in use.
+"""P7: prefix affinity against power-of-two, on two replicas whose caches each hold a little over half of the prefixes.
 
 Envoy, router and replicas are real; the engine is the simulated one with a prefix cache and a prefill at 4,000 tokens a
 second, or with the argument `vllm` the laptop's model twice, a core each.
@@ -26,16 +26,18 @@ from benchmarks.support.models import REPLICA_METADATA, Models, running_models
 from deskmesh.inference.v1 import chat_pb2, inference_service_pb2
 from serve_apps.assistant.settings import CONFIGS
 
-PREFIXES = 8
-# About 800 tokens: eight of them overflow a cache of 224 MiB (5,100 tokens at 45 KiB), four do not.
+PREFIXES = 16
+# About 800 tokens, which are seven blocks of vLLM's cache on a CPU: sixteen of them overflow a cache of 448 MiB (79
+# blocks of 128 tokens at 45 KiB), eight and what is asked about them do not.
 WORDS = 760
-QUESTIONS = 40
-AT_ONCE = 3
+QUESTIONS = 48
+# As many as engines take at once: who finds its prefix waits all the same for the prompts before it that do not.
+AT_ONCE = 8
 TOKENS = 4
-CACHE_MEBIBYTES = 224
+CACHE_MEBIBYTES = 448
 CONTEXT = 2048
 # In words, which are the simulated engine's tokens.
-CACHE_TOKENS = 4800
+CACHE_TOKENS = 7800
 ROUNDS = MINIMUM_PAIRS
 BLOCK_CHARACTERS = 400
 
@@ -44,7 +46,7 @@ BLOCK_CHARACTERS = 400
 class Measured:
     """One side's turn."""
 
-    # The median says little where both sides find most prefixes; the mean has what those wait that do not.
+    # The median is of those that find their prefix on both sides; the mean has what the others wait as well.
     first_token_seconds: float
     mean_first_token_seconds: float
     requests_per_second: float
