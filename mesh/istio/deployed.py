@@ -26,6 +26,8 @@ APP = "/app"
 RUN = "/run/deskmesh"
 SECRETS = "/etc/deskmesh/secrets"
 OPS_SOCKET = f"{RUN}/ops.sock"
+# What libraries of Postgres know by themselves: whose certificates hold, if the database's URL asks for that.
+OF_POSTGRES = {"PGSSLROOTCERT": f"{SECRETS}/postgres.crt"}
 # Calls and short streams get as long to end; `DESKMESH_DRAIN_SECONDS`.
 DRAIN_SECONDS = 20
 # Who has no pods of its own here: the models' stand in `mesh/kuberay`, and an operator's are made by hand.

@@ -4,7 +4,7 @@ It is applied by itself and waited for: a container that starts before the other
 the pod's proxy does not run yet, and a Job with a proxy never ends. So its pod is outside of the mesh.
 """
 
-from mesh.istio.deployed import DEPLOYED, SECRETS
+from mesh.istio.deployed import DEPLOYED, OF_POSTGRES, SECRETS
 from mesh.istio.network import API, DNS, PRIVATE_RANGES
 from mesh.istio.plan import STORES, Document, document, selector
 from mesh.istio.pods import USUAL, container
@@ -39,7 +39,11 @@ def documents() -> list[Document]:
 
 
 def _job() -> Document:
-    settings = {"DESKMESH_SECRETS_MOUNT": SECRETS, "DESKMESH_DATABASE_PASSWORDS_FILE": PASSWORDS}
+    settings = {
+        "DESKMESH_SECRETS_MOUNT": SECRETS,
+        "DESKMESH_DATABASE_PASSWORDS_FILE": PASSWORDS,
+        **OF_POSTGRES,
+    }
     size = {"cpu": "250m", "memory": "256Mi"}
     one = container(
         NAME,

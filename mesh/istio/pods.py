@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 
 from mesh.istio import network
-from mesh.istio.deployed import DRAIN_SECONDS, OPS_SOCKET, RUN, SECRETS, Deployed
+from mesh.istio.deployed import DRAIN_SECONDS, OF_POSTGRES, OPS_SOCKET, RUN, SECRETS, Deployed
 from mesh.istio.plan import CONTRACTS, EDGE, GATEWAY_PORT, Document, Plan, document, selector
 
 IMAGE = "deskmesh-services"
@@ -120,7 +120,9 @@ def _process(plan: Plan, pods: Deployed) -> Document:
         mounts.append({"name": "secrets", "mountPath": SECRETS, "readOnly": True})
         volumes.append({"name": "secrets", "secret": {"secretName": f"{pods.name}-settings", "defaultMode": 0o440}})
     namespace = {"name": "DESKMESH_ENVIRONMENT", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}}
-    fixed = [{"name": f"DESKMESH_{name}", "value": value} for name, value in pods.settings.items()]
+    values = {f"DESKMESH_{name}": value for name, value in pods.settings.items()}
+    values |= OF_POSTGRES if "database_url" in pods.secrets else {}
+    fixed = [{"name": name, "value": value} for name, value in values.items()]
     one = container(
         pods.name,
         pods.command,

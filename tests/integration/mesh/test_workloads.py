@@ -3,6 +3,7 @@ else, listen where they are called, end in order, and have no rights."""
 
 import importlib.util
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from laptop.stack import SERVICES
-from mesh.istio.deployed import BY_NAME, DEPLOYED, ELSEWHERE, OPS_SOCKET, SECRETS
+from mesh.istio.deployed import BY_NAME, DEPLOYED, ELSEWHERE, OF_POSTGRES, OPS_SOCKET, SECRETS
 from mesh.istio.layout import ENVIRONMENTS, NO_DIGEST
 from mesh.istio.migrate import MIGRATED
 from mesh.istio.plan import EDGE, Plan
@@ -30,7 +31,7 @@ from services.orchestrator.settings import OrchestratorSettings
 from services.sessions.settings import SessionsSettings
 from services.tickets.settings import TicketsSettings
 from services.usage.settings import UsageSettings
-from tests.support.manifests import Resource, built, manifests
+from tests.support.manifests import ROOT, Resource, built, manifests
 
 PLAN = Plan.of(load_table())
 SETTINGS: Mapping[str, type[ServiceSettings]] = {
@@ -191,7 +192,9 @@ def test_a_service_is_told_what_it_reads_and_nothing_else(environment: str, name
     kind, pods = SETTINGS[name], templates(*manifests(environment))
     found = variables(pods[name], environment)
     settings = told(kind, found, BY_NAME[name].secrets)
-    names = {variable.removeprefix("DESKMESH_").lower() for variable in found}
+    others = OF_POSTGRES if "database_url" in BY_NAME[name].secrets else {}
+    assert others.items() <= found.items()
+    names = {variable.removeprefix("DESKMESH_").lower() for variable in found.keys() - others.keys()}
     assert names - kind.model_fields.keys() == OF_STORES
     assert set(BY_NAME[name].secrets) <= kind.model_fields.keys()
     # Whom it calls, as the policy has it, is whom it is told of.
@@ -329,3 +332,18 @@ def test_the_schemas_of_kubernetes_accept_the_job(jobs: list[Resource]) -> None:
     assert {one["kind"] for one in jobs} == {"Job", "NetworkPolicy", "ServiceAccount"}
     for one in jobs:
         kubernetes_validate.validate(one, "1.37", strict=True)
+
+
+def test_the_guide_names_the_secrets_and_files_that_there_are() -> None:
+    guide = (ROOT / "docs" / "cluster.md").read_text()
+    named = {
+        name: set(re.findall(r"`([a-z_.]+)`", keys))
+        for name, keys in re.findall(r"\| `(\S+-settings)` \| (.+) \|", guide)
+    }
+    wanted = {f"{one.name}-settings": set(one.secrets) for one in DEPLOYED if one.secrets}
+    assert named == {**wanted, "migrations-settings": {"database_admin_url", "passwords.json"}}
+    paths = re.findall(r"(?<![\w/])(?:mesh|images|serve_apps)/[\w./-]+\w", guide)
+    assert len(paths) > 8
+    for path in paths:
+        assert (ROOT / path.replace("/own/", "/overlays/")).exists() or path == "mesh/istio/own", path
+    assert f"{FAREWELL_SECONDS} s while" in guide
