@@ -1,16 +1,20 @@
-"""What kustomize makes of the manifests, built once each."""
+"""What kustomize makes of the manifests, built once each, and whether Kubernetes would take a resource."""
 
 import copy
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import kubernetes_validate
 import yaml
+from kubernetes_validate import utils
 
 ROOT = Path(__file__).parents[2]
 KUBECTL = ROOT / ".tools" / "kubectl"
 Resource = dict[str, Any]
+KUBERNETES = "1.37"
 
 
 def manifests(environment: str) -> list[Resource]:
@@ -28,6 +32,16 @@ def kustomize(folder: Path) -> str:
     """What a folder with a kustomization becomes. Raises CalledProcessError."""
     assert KUBECTL.exists(), "run `make .tools/kubectl` first"
     return subprocess.run([KUBECTL, "kustomize", folder], check=True, capture_output=True, text=True).stdout
+
+
+def validate(resource: Resource) -> None:
+    """By the strict schemas, in which there is no other field. Raises kubernetes_validate.ValidationError."""
+    # The definitions are large, and would be read anew for each resource.
+    with patch.object(utils, "schema_contents", _schema):
+        kubernetes_validate.validate(resource, KUBERNETES, strict=True)
+
+
+_schema = cache(utils.schema_contents)
 
 
 @cache

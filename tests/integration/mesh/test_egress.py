@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 
@@ -12,7 +11,7 @@ from mesh.istio.egress import VAULT, VAULT_FOLDER, with_secrets
 from services.common.secrets import MountedFolder, NamedFiles, Vault, stores
 from tests.integration.mesh.test_istio import crd_check
 from tests.integration.mesh.test_workloads import containers, of_kind, selected, templates, variables
-from tests.support.manifests import ROOT, Resource, built, kustomize, manifests
+from tests.support.manifests import ROOT, Resource, built, kustomize, manifests, validate
 
 MANIFESTS = ROOT / "mesh" / "istio"
 NAMES = {one.name for one in with_secrets()}
@@ -51,7 +50,7 @@ def test_their_schemas_accept_them(text: str, resources: list[Resource], tmp_pat
     before = manifests("prod")
     for one in resources:
         if "istio.io" not in one["apiVersion"] and one not in before:
-            kubernetes_validate.validate(one, "1.37", strict=True)
+            validate(one)
 
 
 def test_without_the_components_nothing_leaves_by_their_ways() -> None:

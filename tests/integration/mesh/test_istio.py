@@ -1,12 +1,10 @@
 """The manifests for a cluster: kustomize builds them, their schemas accept them, and what they refer to is there."""
 
 import ipaddress
-import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-import kubernetes_validate
 import pytest
 
 from mesh.istio.control_plane import provider_of
@@ -15,7 +13,7 @@ from mesh.istio.plan import AUTH, EDGE, HOST, NAMESPACE, RPC_PORT, TRUST_DOMAIN,
 from mesh.policy.http import HTTP_RULES
 from mesh.policy.table import load_table
 from services.auth.adapters.outside import is_public
-from tests.support.manifests import ROOT, Resource, built, manifests
+from tests.support.manifests import ROOT, Resource, built, manifests, validate
 
 TOOLS = ROOT / "tools" / "kubernetes"
 PLAN = Plan.of(load_table())
@@ -41,12 +39,6 @@ def of_kind(resources: list[Resource]) -> Callable[[str], dict[str, Resource]]:
     return lambda kind: {one["metadata"]["name"]: one for one in resources if one["kind"] == kind}
 
 
-@pytest.fixture(scope="module")
-def seen() -> set[str]:
-    """What was looked at: most resources of the environments differ in the namespace alone."""
-    return set()
-
-
 def crd_check(folder: Path, text: str) -> subprocess.CompletedProcess[str]:
     file = folder / "manifests.yaml"
     file.write_text(text)
@@ -68,17 +60,14 @@ def test_the_check_sees_wrong_values_and_unknown_fields(right: str, wrong: str, 
     assert ", 0 problems" not in checked.stdout
 
 
-def test_the_schemas_of_kubernetes_accept_them(resources: list[Resource], environment: str, seen: set[str]) -> None:
+def test_the_schemas_of_kubernetes_accept_them(resources: list[Resource]) -> None:
     core = [one for one in resources if "istio.io" not in one["apiVersion"]]
     assert {one["kind"] for one in core} == {
         *("Namespace", "ServiceAccount", "Service", "NetworkPolicy", "Role", "RoleBinding"),
         *("Deployment", "HorizontalPodAutoscaler", "PodDisruptionBudget"),
     }
     for one in core:
-        shape = json.dumps(one).replace(f'"{environment}"', '"environment"')
-        if shape not in seen:
-            kubernetes_validate.validate(one, "1.37", strict=True)
-            seen.add(shape)
+        validate(one)
 
 
 def test_everything_is_in_the_namespace_of_its_environment(

@@ -21,6 +21,7 @@ from mesh.envoy.render import render
 from serve_apps.assistant.config import AutoscalingBounds, TargetConfig, load_config
 from serve_apps.assistant.engine_config import VllmEngineConfig
 from serve_apps.assistant.settings import CONFIGS
+from tests.support.manifests import validate
 from tests.support.pki import TestPki
 
 with warnings.catch_warnings():
@@ -196,14 +197,14 @@ def test_the_autoscaler_finds_a_group_for_each_model_and_room_for_its_surge(
 
 def test_the_schemas_of_kubernetes_accept_pods_and_policies(service: Resource, resources: list[Resource]) -> None:
     for one in (*map(as_pod, pod_templates(service)), *(one for one in resources if one is not service)):
-        kubernetes_validate.validate(one, "1.37", strict=True)
+        validate(one)
 
 
 def test_an_unknown_field_of_a_pod_is_noticed(service: Resource) -> None:
     pod = as_pod(pod_templates(service)[0])
     pod["spec"]["containers"][0]["limits"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(pod, "1.37", strict=True)
+        validate(pod)
 
 
 def test_pods_have_no_rights_that_they_do_not_need(service: Resource) -> None:
