@@ -2,7 +2,8 @@
 
 Both sides are servers of their own over mutual TLS that answer the same calls, with an access token, to the same load
 generator, this process. A rate is RPCs per CPU second of the server alone, with all its threads. "full" samples one
-trace in a hundred, "traced" all of them; both export to a real collector.
+trace in a hundred, "traced" all of them; both export to a real collector, and count the person's calls in a real
+Valkey.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from benchmarks.support.echo_proxy import running_proxy
 from services.common.tls import Material, channel_credentials
 from tests.support.echo import EchoRequest, EchoStub
 from tests.support.pki import TestPki, TokenIssuer
+from tests.support.valkey import running_valkey
 
 SIDES = ("bare", "full", "traced")
 PAIRS = 25
@@ -32,8 +34,9 @@ START_SECONDS = 30.0
 class Bench:
     """The servers that are compared, and how to load them."""
 
-    def __init__(self, folder: Path, pki: TestPki, token: str) -> None:
+    def __init__(self, folder: Path, pki: TestPki, token: str, redis_url: str) -> None:
         self._folder = folder
+        self._redis_url = redis_url
         self._headers = (("authorization", f"Bearer {token}"),)
         files = pki.files("edge")
         self._material = Material(
@@ -44,8 +47,8 @@ class Bench:
     @asynccontextmanager
     async def server(self, side: str) -> AsyncIterator[int]:
         """Run one side in a process of its own; yields its port."""
-        arguments = (sys.executable, "-m", "benchmarks.support.echo_server", str(self._folder), side)
-        process = await asyncio.create_subprocess_exec(*arguments)
+        arguments = ("-m", "benchmarks.support.echo_server", str(self._folder), side, self._redis_url)
+        process = await asyncio.create_subprocess_exec(sys.executable, *arguments)
         try:
             self.pids[side] = process.pid
             yield int(await _written(self._folder / f"{side}.port"))
@@ -93,7 +96,7 @@ async def main() -> None:
         stack.push_async_callback(collector.wait)
         stack.callback(collector.kill)
         token = issuer.token(organization_id="org_1", user_id="usr_1", roles=("agent",), exp=4_000_000_000)
-        bench = Bench(folder, pki, token)
+        bench = Bench(folder, pki, token, stack.enter_context(running_valkey()))
         ports = {side: await stack.enter_async_context(bench.server(side)) for side in SIDES}
 
         direct = {side: bench.load(side, port, "tickets") for side, port in ports.items()}

@@ -1,7 +1,7 @@
 """One side of P3: an echo server over mTLS, bare or with every interceptor.
 
-`python -m benchmarks.support.echo_server FOLDER SIDE`. `FOLDER` holds `pki/`; the port that was bound is written to
-`FOLDER/SIDE.port` when calls are taken.
+`python -m benchmarks.support.echo_server FOLDER SIDE REDIS_URL`. `FOLDER` holds `pki/`; the port that was bound is
+written to `FOLDER/SIDE.port` when calls are taken.
 """
 
 import asyncio
@@ -10,10 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc.aio
+import redis.asyncio
 
+from mesh.policy.limits import ORGANIZATION, PERSON, Limit
+from mesh.policy.table import RateClass
 from services.common import server
+from services.common.buckets import ValkeyBuckets
 from services.common.garbage import settle_garbage_collector
 from services.common.interceptors.chain import ConcernedServer, OpenStreams
+from services.common.interceptors.limits import PEOPLE, PeopleLimits
 from services.common.settings import ServiceSettings
 from services.common.telemetry import ServerMetrics, tracing
 from services.common.tls import CertificateFiles, server_credentials
@@ -21,15 +26,17 @@ from tests.support.echo import EchoServicer, add_to_server
 from tests.support.pki import TestPki
 
 BARE = "bare"
+# Leases as large as in earnest, at a rate that one server cannot reach.
+LIMITS = tuple(Limit(RateClass.READ, who, 100_000, 105_000) for who in (PERSON, ORGANIZATION))
 SAMPLE_RATIOS = {"full": 0.01, "traced": 1.0}
 
 
-async def serve(folder: Path, side: str) -> None:
+async def serve(folder: Path, side: str, redis_url: str) -> None:
     """Serve until killed."""
     identity: dict[str, Any] = dict(TestPki(folder / "pki").files("tickets"))
     settings = ServiceSettings(
         database_url="postgresql+asyncpg://unused",
-        redis_url="unix:///unused",
+        redis_url=redis_url,
         listen_address="127.0.0.1:0",
         ops_socket=folder / "unused.sock",
         jwks_socket=folder / "jwks.sock",
@@ -42,7 +49,8 @@ async def serve(folder: Path, side: str) -> None:
         if side == BARE:
             add_to_server(EchoServicer(), grpc_server)
         else:
-            concerns = server.concerns(settings, tracer, ServerMetrics())
+            limits = PeopleLimits(ValkeyBuckets(redis.asyncio.Redis.from_url(redis_url), PEOPLE), LIMITS)
+            concerns = server.concerns(settings, tracer, ServerMetrics(), limits=limits)
             add_to_server(EchoServicer(), ConcernedServer(grpc_server, concerns, OpenStreams()))
         port = grpc_server.add_secure_port(settings.listen_address, server_credentials(CertificateFiles(settings)))
         await grpc_server.start()
@@ -53,4 +61,4 @@ async def serve(folder: Path, side: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], sys.argv[3]))

@@ -13,8 +13,12 @@ from typing import Any
 import redis.asyncio
 from aiohttp import web
 
+from mesh.policy.limits import ORGANIZATION, PERSON, Limit
+from mesh.policy.table import RateClass
+from services.common.buckets import ValkeyBuckets
 from services.common.clients import ChannelFactory
 from services.common.garbage import settle_garbage_collector
+from services.common.interceptors.limits import PEOPLE, PeopleLimits
 from services.common.revocations import Revocations
 from services.common.settings import ServiceSettings
 from services.common.tls import CertificateFiles
@@ -30,6 +34,11 @@ from tests.support.pki import AUDIENCE, ISSUER, TestPki
 
 # Beyond what a run uses: counted, never refused.
 TOKENS_A_MINUTE = 60_000_000
+CALLS = tuple(
+    Limit(rate_class, who, 100_000, 105_000)
+    for rate_class in (RateClass.READ, RateClass.INFERENCE)
+    for who in (PERSON, ORGANIZATION)
+)
 
 
 async def serve(folder: Path, inference_port: str, usage_port: str, valkey_url: str) -> None:
@@ -55,7 +64,9 @@ async def serve(folder: Path, inference_port: str, usage_port: str, valkey_url: 
         stack.push_async_callback(store.aclose)
         rates = TokenRates.per_minute(TOKENS_A_MINUTE, TOKENS_A_MINUTE, TOKENS_A_MINUTE)
         tokens = TokenLimits(ValkeyHolds(store), rates, lease_seconds=LEASE_SECONDS)
-        api = OpenAiApi(Doorkeeper(verifier, revocations), models, spending, tokens)
+        people = PeopleLimits(ValkeyBuckets(store, PEOPLE), CALLS)
+        stack.push_async_callback(people.close)
+        api = OpenAiApi(Doorkeeper(verifier, revocations, people), models, spending, tokens)
         runner = web.AppRunner(api.application(), access_log=None, handler_cancellation=True, auto_decompress=False)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mesh.envoy.limits import LIMITS, Limit
+from mesh.policy.limits import LIMITS, Limit
 
 PACKAGE_PREFIX = "deskmesh."
 INFERENCE_PACKAGE = f"{PACKAGE_PREFIX}inference.v1"

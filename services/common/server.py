@@ -19,12 +19,14 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from services.common import db
+from services.common.buckets import ValkeyBuckets
 from services.common.clients import ChannelFactory
 from services.common.clock import Clock, utc_now
 from services.common.garbage import settle_garbage_collector
 from services.common.interceptors.chain import ConcernedServer, Concerns, OpenStreams
 from services.common.interceptors.deadline import Deadline
 from services.common.interceptors.identity import ForwardedIdentity, Identity
+from services.common.interceptors.limits import PEOPLE, PeopleLimits
 from services.common.interceptors.validation import validation
 from services.common.janitor import Janitor, Purge
 from services.common.logs import configure_logging
@@ -142,7 +144,7 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         streams = OpenStreams()
         revocations = Revocations()
         revocations.on_revoked(streams.revoke)
-        chain = concerns(settings, tracer, metrics, revocations, service=self._name)
+        chain = concerns(settings, tracer, metrics, revocations, service=self._name, limits=self._limits(metrics))
         concerned = ConcernedServer(server, chain, streams)
         for registration in registrations:
             registration.add_fn(registration.servicer, concerned)
@@ -168,6 +170,18 @@ class serving:  # noqa: N801 - used as a context manager, like a function
         for service in ("", *concerned.service_names):
             await health_servicer.set(service, health_pb2.HealthCheckResponse.SERVING)
         ops.serving = True
+
+    def _limits(self, metrics: ServerMetrics) -> PeopleLimits:
+        store = redis.asyncio.Redis.from_url(
+            self._settings.redis_url,
+            socket_timeout=self._settings.count_timeout_seconds,
+            socket_connect_timeout=self._settings.count_timeout_seconds,
+        )
+        self._stack.push_async_callback(store.aclose)
+        limits = PeopleLimits(ValkeyBuckets(store, PEOPLE))
+        self._stack.push_async_callback(limits.close)
+        metrics.registry.register(limits)
+        return limits
 
     async def _platform(self, files: CertificateFiles | None, metrics: ServerMetrics, ops: OpsServer) -> Platform[Any]:
         settings, stack = self._settings, self._stack
@@ -212,6 +226,7 @@ def concerns(
     revocations: Revocations | None = None,
     *,
     service: str = "",
+    limits: PeopleLimits | None = None,
 ) -> Concerns:
     """Everything the interceptor chain needs, from the settings. Tokens for `service` alone are taken, too."""
     audiences = [settings.token_audience]
@@ -231,6 +246,7 @@ def concerns(
         identity=identity(verifier, settings.spiffe_prefix),
         deadline=Deadline(settings.default_deadline_seconds, settings.maximum_deadline_seconds),
         validate=validation(Validator()),
+        limits=limits,
         maximum_message_bytes=settings.maximum_message_bytes,
     )
 

@@ -25,6 +25,8 @@ class ServiceSettings(StoredSettings):
     database_timeout_seconds: float = Field(default=10.0, gt=0)
     redis_url: str = Field(repr=False)
     redis_timeout_seconds: float = Field(default=5.0, gt=0)
+    # Counting must not hold a call up: after this long a process counts for itself.
+    count_timeout_seconds: float = Field(default=0.1, gt=0)
 
     listen_address: str
     ops_socket: Path

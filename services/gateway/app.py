@@ -14,6 +14,7 @@ from services.common.buckets import ValkeyBuckets
 from services.common.clients import ChannelFactory
 from services.common.garbage import settle_garbage_collector
 from services.common.http import listen
+from services.common.interceptors.limits import PEOPLE, PeopleLimits
 from services.common.logs import configure_logging
 from services.common.ops import OpsServer
 from services.common.revocations import RevocationFeed, Revocations, fetcher
@@ -79,7 +80,10 @@ async def serve(stack: AsyncExitStack, settings: GatewaySettings) -> None:
     limits = KeyLimits(ValkeyBuckets(store, "gateway"), every_rule())
     checks = Checks(tokens, limits)
     metrics = ServerMetrics()
-    api = await _openai_api(stack, settings, channels, store)
+    people = PeopleLimits(ValkeyBuckets(store, PEOPLE))
+    stack.push_async_callback(people.close)
+    metrics.registry.register(people)
+    api = await _openai_api(stack, settings, channels, store, people)
     metrics.registry.register(GatewayMetrics(checks, tokens, limits, api))
     ops = OpsServer(settings.ops_socket, metrics.registry)
 
@@ -94,7 +98,11 @@ async def serve(stack: AsyncExitStack, settings: GatewaySettings) -> None:
 
 
 async def _openai_api(
-    stack: AsyncExitStack, settings: GatewaySettings, channels: ChannelFactory, store: redis.asyncio.Redis
+    stack: AsyncExitStack,
+    settings: GatewaySettings,
+    channels: ChannelFactory,
+    store: redis.asyncio.Redis,
+    people: PeopleLimits,
 ) -> OpenAiApi:
     revocations = Revocations()
     feed = RevocationFeed(revocations, fetcher(settings.issuer_at), store)
@@ -116,7 +124,7 @@ async def _openai_api(
         organization=settings.tokens_per_minute_of_organization,
     )
     tokens = TokenLimits(ValkeyHolds(store), rates, lease_seconds=LEASE_SECONDS)
-    return OpenAiApi(Doorkeeper(verifier, revocations), models, spending, tokens)
+    return OpenAiApi(Doorkeeper(verifier, revocations, people), models, spending, tokens)
 
 
 async def _listen(

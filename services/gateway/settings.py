@@ -28,8 +28,6 @@ class GatewaySettings(ServiceSettings):
     # A key that was revoked is refused after this long at the latest.
     key_recheck_seconds: float = Field(default=4.0, gt=0, le=5)
     exchange_timeout_seconds: float = Field(default=2.0, gt=0)
-    # Counting must not hold a call up: after this long the gateway counts for itself.
-    count_timeout_seconds: float = Field(default=0.1, gt=0)
     # Tokens of models, prompts and answers together, a minute and as many at once.
     tokens_per_minute_of_key: int = Field(default=600_000, ge=10_000, le=60_000_000)
     tokens_per_minute_of_user: int = Field(default=1_200_000, ge=10_000, le=60_000_000)

@@ -1,6 +1,7 @@
 """Puts the concerns around a servicer's methods, in their order, once per RPC at registration."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -21,6 +22,7 @@ from services.common.interceptors.deadline import Deadline, limit
 from services.common.interceptors.errors import Draining, Failure, describe
 from services.common.interceptors.idempotency import idempotency_key
 from services.common.interceptors.identity import Identity
+from services.common.interceptors.limits import PeopleLimits
 from services.common.interceptors.telemetry import MethodTelemetry
 from services.common.interceptors.unknown import UnknownMethods
 from services.common.interceptors.validation import Validate, decoding
@@ -42,6 +44,8 @@ class Concerns:
     identity: Identity
     deadline: Deadline
     validate: Validate
+    # Nobody counts what people call without them.
+    limits: PeopleLimits | None = None
     # Of a request; gRPC's own limit must lie above it, for what gRPC refuses has no details.
     maximum_message_bytes: int = 2 * 1024 * 1024
 
@@ -175,6 +179,7 @@ class _Method:
         self._rule = rule
         self._telemetry = MethodTelemetry(rule, concerns.tracer, concerns.metrics, concerns.sample_ratio)
         self._identity = concerns.identity
+        self._gate = concerns.limits.gate(rule) if concerns.limits else None
         self._authorize = authorization(rule)
         self._deadline = concerns.deadline
         self._validate = concerns.validate
@@ -187,12 +192,17 @@ class _Method:
         # Looked up once: what every call looks up again adds up to a good part of what the concerns cost.
         rule, start, succeed = self._rule, self._telemetry.start, self._telemetry.succeed
         known, admit, imposed = self._identity.known, self._admit, self._deadline.imposed
+        gate = self._gate
+        spare = gate.spare if gate else _free
 
         async def serve(request: Any, context: RpcContext) -> Message:
             call = Call(rule, context)
             start(call)
             try:
-                admitted = admit(call, known(call) or await self._identity.resolve(call), request)
+                caller = known(call) or await self._identity.resolve(call)
+                if not spare(caller):
+                    await self._take(call, caller)
+                admitted = admit(call, caller, request)
                 seconds = imposed(context)
                 if seconds is None:
                     response = await behaviour(admitted, context)
@@ -215,6 +225,8 @@ class _Method:
             self._streams.opened(call)
             try:
                 caller = self._identity.known(call) or await self._identity.resolve(call)
+                if self._gate and not self._gate.spare(caller):
+                    await self._take(call, caller)
                 admitted = self._admit(call, caller, request)
                 self._streams.let_in(call)
                 async with aclosing(behaviour(admitted, context)) as responses:  # type: ignore[type-var]
@@ -227,6 +239,12 @@ class _Method:
             self._telemetry.succeed(call)
 
         return serve
+
+    async def _take(self, call: Call, caller: Caller) -> None:
+        """Have a call counted that is not paid for yet. Raises CalledTooOften."""
+        call.caller = caller
+        if self._gate:
+            await self._gate.take(caller)
 
     def _admit(self, call: Call, caller: Caller, request: Any) -> Any:
         """Authorize, validate and bind the context; returns the request to hand on."""
@@ -259,7 +277,15 @@ class _Method:
             raise error
         failure: Failure = describe(error)
         self._telemetry.fail(call, failure.code, failure.reason)
-        await context.abort(failure.code, failure.message, failure.trailers)
+        trailers: tuple[tuple[str, str | bytes], ...] = failure.trailers
+        if failure.code is grpc.StatusCode.RESOURCE_EXHAUSTED and failure.retry_after_seconds is not None:
+            # What speaks HTTP looks there.
+            trailers += (("retry-after", str(max(1, math.ceil(failure.retry_after_seconds)))),)
+        await context.abort(failure.code, failure.message, trailers)
+
+
+def _free(_caller: Caller) -> bool:
+    return True
 
 
 def _aborted_with(context: RpcContext) -> grpc.StatusCode:

@@ -67,6 +67,7 @@ class Failure:
     reason: str
     message: str
     trailers: tuple[tuple[str, bytes], ...]
+    retry_after_seconds: float | None = None
 
 
 def code_of(error: errors.DomainError) -> grpc.StatusCode:
@@ -105,7 +106,8 @@ def _domain(error: errors.DomainError) -> Failure:
                 details.append(_retry_info(seconds))
             if isinstance(error, errors.Exhausted) and error.quota:
                 details.append(_quota_failure(error.quota))
-    return _failure(code_of(error), error.reason, error.message, error.metadata, details)
+    retry_after = error.retry_after_seconds if isinstance(error, errors.Exhausted | errors.Unavailable) else None
+    return _failure(code_of(error), error.reason, error.message, error.metadata, details, retry_after)
 
 
 def _remote(error: errors.RemoteError) -> Failure:
@@ -117,7 +119,7 @@ def _remote(error: errors.RemoteError) -> Failure:
     metadata = {key: value for key, value in error.metadata.items() if key != "trace_id"}
     # Only our own services put a trace ID there; their messages are written for people.
     message = error.message if "trace_id" in error.metadata else _plain_message(error.code)
-    return _failure(error.code, error.reason, message, metadata, details)
+    return _failure(error.code, error.reason, message, metadata, details, error.retry_after_seconds)
 
 
 def _plain_message(code: grpc.StatusCode) -> str:
@@ -134,7 +136,12 @@ def _plain_message(code: grpc.StatusCode) -> str:
 
 
 def _failure(
-    code: grpc.StatusCode, reason: str, message: str, metadata: dict[str, str], details: list[Message]
+    code: grpc.StatusCode,
+    reason: str,
+    message: str,
+    metadata: dict[str, str],
+    details: list[Message],
+    retry_after: float | None = None,
 ) -> Failure:
     info = error_details_pb2.ErrorInfo(
         reason=reason, domain=errors.ERROR_DOMAIN, metadata={**metadata, "trace_id": trace_id()}
@@ -142,7 +149,7 @@ def _failure(
     status = status_pb2.Status(code=code.value[0], message=message)
     for detail in (info, *details):
         status.details.add().Pack(detail)
-    return Failure(code, reason, message, ((errors.STATUS_DETAILS_KEY, status.SerializeToString()),))
+    return Failure(code, reason, message, ((errors.STATUS_DETAILS_KEY, status.SerializeToString()),), retry_after)
 
 
 def _bad_request(violations: list[errors.Violation]) -> error_details_pb2.BadRequest:

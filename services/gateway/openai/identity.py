@@ -7,6 +7,7 @@ from mesh.policy.table import Rule
 from services.common.context import Caller
 from services.common.interceptors.authorization import Authorize, authorization
 from services.common.interceptors.identity import BEARER, EDGE, person
+from services.common.interceptors.limits import PeopleLimits
 from services.common.revocations import Revocations
 from services.common.tokens import Claims, TokenInvalid, TokenMissing, TokenRevoked, TokenVerifier
 
@@ -26,22 +27,30 @@ class Visitor:
 
 
 class Doorkeeper:
-    """Lets callers in by the rules of the policy."""
+    """Lets callers in by the rules of the policy, and people no more often than `limits` says."""
 
     def __init__(
-        self, verifier: TokenVerifier, revocations: Revocations, rules: Mapping[str, Rule] = HTTP_RULES
+        self,
+        verifier: TokenVerifier,
+        revocations: Revocations,
+        limits: PeopleLimits,
+        rules: Mapping[str, Rule] = HTTP_RULES,
     ) -> None:
         self._verifier = verifier
         self._revocations = revocations
+        self._gates = {path: limits.gate(rule) for path, rule in rules.items()}
         self._authorize: Mapping[str, Authorize] = {path: authorization(rule) for path, rule in rules.items()}
 
     async def let_in(self, header: str, path: str) -> Visitor:
-        """Who sends this header. Raises the Unauthenticated errors, or PermissionMissing."""
+        """Who sends this header. Raises the Unauthenticated errors, PermissionMissing or CalledTooOften."""
         if not header:
             raise TokenMissing
         if header[: len(BEARER)].lower() != BEARER:
             raise TokenInvalid
         claims = await self._verifier.verify(header[len(BEARER) :])
         caller = person(EDGE, claims)
+        gate = self._gates[path]
+        if gate and not gate.spare(caller):
+            await gate.take(caller)
         self._authorize[path](caller)
         return Visitor(caller, claims, self._revocations)

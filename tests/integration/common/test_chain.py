@@ -1,6 +1,7 @@
 """Every RPC of a served process passes the concerns in their order, and every failure carries its details."""
 
 import asyncio
+import functools
 import json
 import logging
 import time
@@ -15,9 +16,12 @@ import grpc.aio
 import pytest
 import pytest_asyncio
 
+from mesh.policy.limits import PERSON, Limit
+from mesh.policy.table import RateClass
 from services.common import context
-from services.common.errors import NotFound
+from services.common.errors import NotFound, from_rpc_error
 from services.common.interceptors.deadline import Deadline, limit
+from services.common.interceptors.limits import PeopleLimits
 from services.common.logs import JsonFormatter
 from services.common.server import Platform, ServicerRegistration
 from services.common.settings import ServiceSettings
@@ -348,6 +352,43 @@ async def test_a_process_that_stops_ends_long_streams_with_a_typed_error(
         assert (refusal.error.code, refusal.error.reason) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
         assert refusal.error.retry_after_seconds == 0.0
         await closing
+
+
+async def test_two_processes_let_no_more_calls_of_a_person_through_than_the_limit(
+    stack: TestStack, organization_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing comes back while the test runs; a lease's second is taken off.
+    limits = (Limit(RateClass.READ, PERSON, 1, 11), Limit(RateClass.STREAM, PERSON, 1, 2))
+    monkeypatch.setattr("services.common.server.PeopleLimits", functools.partial(PeopleLimits, limits=limits))
+    began = time.monotonic()
+    async with (
+        # On a busy machine, too, it is Valkey that counts.
+        stack.service("tickets", ServiceSettings, wire, count_timeout_seconds=30.0) as first,
+        stack.service("tickets", ServiceSettings, wire, count_timeout_seconds=30.0) as second,
+    ):
+        ann = first.person(organization_id, "usr_ann", "agent")
+        stubs = [EchoStub(service.channel("edge")) for service in (first, second)]
+        request = EchoRequest(text="hi")
+        calls = [stub.Echo(request, metadata=ann) for _ in range(12) for stub in stubs]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        failures = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+        came_back = time.monotonic() - began
+        assert len(answers) - 10 - came_back <= len(failures) < len(answers)
+        trailers = dict(failures[0].trailing_metadata() or ())
+        error = from_rpc_error(failures[0])
+        assert (error.code, error.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RATE_LIMITED")
+        assert 0 < (error.retry_after_seconds or 0) <= 1
+        assert trailers["retry-after"] == "1"
+        assert error.metadata["trace_id"]
+        # Streams are counted when they begin, and apart from other calls; and whoever acts for her is not.
+        assert await stubs[0].Watch(request, metadata=ann).read()
+        async with refused() as refusal:
+            await stubs[1].Watch(request, metadata=ann).read()
+        assert refusal.error.reason == "RATE_LIMITED"
+        for_her = acting(organization_id, "usr_ann", ("agent",))
+        assert (await EchoStub(first.channel("orchestrator")).Echo(request, metadata=for_her)).text == "hi"
+        counted = await _get(first, "/metrics")
+        assert 'deskmesh_people_limited_calls_total{rate_class="READ"}' in counted
 
 
 async def test_nobody_gets_in_without_a_certificate_of_this_authority(

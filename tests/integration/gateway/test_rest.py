@@ -4,8 +4,11 @@ import gzip
 from typing import Any
 
 import pytest
+import redis.asyncio
 
 from deskmesh.auth.v1 import api_key_service_pb2 as keys
+from services.common.buckets import Bucket, Rate, ValkeyBuckets, Wanted
+from services.common.ids import new_id
 from tests.integration.gateway.conftest import PASSWORD, Door
 from tests.integration.gateway.rest import Rest
 
@@ -126,6 +129,32 @@ async def test_who_says_it_is_grpc_is_not_transcoded(rest: Rest, content_type: s
     assert reply.json == ""
     assert reply.headers.get("grpc-status", "12") == "12"
     assert reply.status in (200, 404)
+
+
+async def test_who_calls_too_often_is_told_when_to_come_again(rest: Rest, redis_url: str) -> None:
+    body = {"email": f"{new_id('p')}@example.com", "password": PASSWORD, "display_name": "Ann"}
+    founds = {"new_organization": {"slug": new_id("o").replace("_", "-"), "name": "Ann's"}}
+    ann = (await rest.call("POST", "/api/v1/auth:signUp", json=body | founds)).json
+    person, token = ann["principal"], ann["tokens"]["access_token"]
+    assert (await rest.call("GET", ME, token=token)).status == 200
+    # A minute's worth of all that she may read, by some other process.
+    name = f"{{{person['organization']['id']}}}:READ:{person['user']['id']}"
+    async with redis.asyncio.Redis.from_url(redis_url) as store:
+        await store.delete(f"people:paid:{name}")
+        spent = await ValkeyBuckets(store, "people").lease([Wanted((Bucket(name, Rate(1, 1)),), 1)])
+    assert spent[0].calls == 1
+    refused = await rest.call("GET", ME, token=token)
+    assert refused.refusal == (429, "RATE_LIMITED")
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.json["details"][1]["retry_delay"].endswith("s")
+    # So is a page, which speaks grpc-web.
+    web = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"}
+    path = "/deskmesh.auth.v1.AuthService/WhoAmI"
+    refused = await rest.call("POST", path, token=token, headers=web, data=bytes(5))
+    assert (refused.headers["grpc-status"], refused.status) == ("8", 200)
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    # Nobody else is held up.
+    assert (await rest.call("GET", ME)).status == 200
 
 
 async def test_a_resource_has_one_name(rest: Rest) -> None:

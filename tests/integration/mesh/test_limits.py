@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2, status_pb2
 
-from mesh.envoy.limits import ADDRESS, ORGANIZATION, PERSON, Limit
+from mesh.policy.limits import ADDRESS, ORGANIZATION, PERSON, Limit
 from mesh.policy.table import RateClass
 from tests.integration.mesh.envoys import Ground, call, eventually, method, recorder
 from tests.support.pki import TokenIssuer
