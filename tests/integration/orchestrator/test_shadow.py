@@ -76,17 +76,25 @@ async def test_what_a_turn_asked_is_asked_again_and_nobody_else_hears_of_it(
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
-    [(ModelUnavailable(), "MODEL_UNAVAILABLE"), (RuntimeError("the template is broken"), "INTERNAL")],
+    ("method", "error", "reason"),
+    [
+        # Another replica would be of the version that serves.
+        ("Chat", ModelUnavailable(), "MODEL_UNAVAILABLE"),
+        ("Score", RuntimeError("the template is broken"), "INTERNAL"),
+    ],
     ids=["its engine dies", "it breaks"],
 )
 async def test_a_version_that_fails_in_the_shadow_fails_nobodys_turn(
-    desk: Desk, store: redis.asyncio.Redis, error: DomainError, reason: str
+    desk: Desk, store: redis.asyncio.Redis, method: str, error: DomainError, reason: str
 ) -> None:
-    in_shadow(desk).errors["Score"] = error
+    capable(desk)
+    desk.doubles.inference.writes = ["Standard delivery costs £3.95. "]
+    in_shadow(desk).errors[method] = error
     turn = await desk.ask(QUESTION)
-    (score,) = await repeated(store, turn)
-    assert (score.version, score.error_reason, score.HasField("grounded")) == ("v-shadow", reason, False)
+    (failed,) = [one for one in await repeated(store, turn) if one.error_reason]
+    assert (failed.step, failed.version) == ("score" if method == "Score" else "word", "v-shadow")
+    assert (failed.error_reason, failed.HasField("grounded")) == (reason, False)
+    assert not [one for one in desk.doubles.inference.routed if one.avoid_replicas]
     assert (turn.state, turn.decision) == (turn_pb2.TURN_STATE_FINISHED, turn_pb2.DECISION_ANSWER)
     assert [one.error_reason for one in turn.steps] == [""] * len(turn.steps)
 
