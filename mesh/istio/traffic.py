@@ -1,7 +1,8 @@
 """How calls travel: the gateway, its routes, connection pools, and what may leave the mesh."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from mesh.envoy.render import CONTENT_SECURITY_POLICY
 from mesh.istio import door
 from mesh.istio.plan import (
     AUTH,
@@ -60,6 +61,21 @@ ALLOWED_HEADERS = (
     "x-grpc-web",
     "x-user-agent",
 )
+# What every answer says, what data says besides, which is for nobody to keep or to show, and what pages say.
+ALWAYS_SAID = {"strict-transport-security": "max-age=31536000", "x-content-type-options": "nosniff"}
+NO_PAGE = {**ALWAYS_SAID, "content-security-policy": "default-src 'none'; frame-ancestors 'none'"}
+DATA = {**NO_PAGE, "cache-control": "no-store"}
+# What may be kept of these, auth says for itself.
+OAUTH = {**NO_PAGE, "x-frame-options": "DENY"}
+PAGES = {
+    **ALWAYS_SAID,
+    "content-security-policy": CONTENT_SECURITY_POLICY,
+    "referrer-policy": "same-origin",
+    "x-frame-options": "DENY",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+}
 EXPOSED_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-trace-id")
 
 
@@ -172,8 +188,9 @@ def _routes(plan: Plan) -> Iterator[Document]:
     yield {"name": "no-such-call", "match": nothing, "directResponse": {"status": 404}, **_cors()}
     oauth: list[Document] = [{"uri": {"prefix": OAUTH_PREFIX}}]
     oauth += [{"uri": {"exact": path}} for path in OAUTH_DOCUMENTS]
-    yield {"name": "oauth", **_route(oauth, AUTH, OAUTH_PORT), "timeout": "15s", "retries": {"attempts": 0}}
-    yield {"name": WEB, **_route([{"uri": {"prefix": "/"}}], WEB, WEB_PORT), "timeout": "15s", **_cors()}
+    yield {"name": "oauth", **_route(oauth, AUTH, OAUTH_PORT, OAUTH), "timeout": "15s", "retries": {"attempts": 0}}
+    pages = _route([{"uri": {"prefix": "/"}}], WEB, WEB_PORT, PAGES)
+    yield {"name": WEB, **pages, "timeout": "15s", **_cors()}
 
 
 def _cors() -> Document:
@@ -187,10 +204,10 @@ def _cors() -> Document:
     return {"corsPolicy": policy}
 
 
-def _route(match: list[Document], callee: str, port: int) -> Document:
+def _route(match: list[Document], callee: str, port: int, said: Mapping[str, str] = DATA) -> Document:
     destination = {"host": callee, "port": {"number": port}}
     return {
         "match": match,
-        "headers": {"request": {"remove": list(REMOVED_HEADERS)}},
+        "headers": {"request": {"remove": list(REMOVED_HEADERS)}, "response": {"set": dict(said)}},
         "route": [{"destination": destination}],
     }

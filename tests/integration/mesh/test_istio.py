@@ -6,13 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 
+from mesh.envoy.methods import load_methods
+from mesh.envoy.render import render
 from mesh.istio.control_plane import provider_of
 from mesh.istio.layout import ENVIRONMENTS
 from mesh.istio.plan import AUTH, EDGE, HOST, NAMESPACE, RPC_PORT, TRUST_DOMAIN, Plan
 from mesh.policy.http import HTTP_RULES
 from mesh.policy.table import load_table
 from services.auth.adapters.outside import is_public
+from tests.integration.mesh.envoys import Ground
 from tests.support.manifests import ROOT, Resource, built, manifests, validate
 
 TOOLS = ROOT / "tools" / "kubernetes"
@@ -123,6 +127,33 @@ def test_exactly_the_rpcs_open_to_the_outside_are_routed(of_kind: Callable[[str]
     assert sorted(exact) == sorted([*(rule.method for rule in PLAN.from_outside), *HTTP_RULES])
     last = ["openai", "openai-others", "no-such-call", "oauth", "web"]
     assert [route["name"] for route in routes[-len(last) :]] == last
+
+
+def test_answers_say_to_browsers_what_the_laptops_edge_says(tmp_path: Path) -> None:
+    config = yaml.safe_load(render("edge", Ground.make(tmp_path).topology, load_methods()))
+    manager = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
+    edge = manager["route_config"]
+    everywhere = said(edge)
+    # Envoy's own answers, and what a cluster's proxies say of traces, are not the routes' business.
+    del everywhere["x-trace-id"]
+    by_cluster = {one.get("route", {}).get("cluster"): said(one) for one in edge["virtual_hosts"][0]["routes"]}
+    [routes] = (one["spec"]["http"] for one in manifests("prod") if one["kind"] == "VirtualService")
+    seen = set()
+    for route in routes:
+        if "route" not in route:
+            continue
+        name = route["name"] if route["name"] in ("web", "oauth") else "auth"
+        wanted = {**everywhere, **by_cluster[name]}
+        if name != "auth":
+            # Said by whoever answers.
+            del wanted["cache-control"]
+        assert route["headers"]["response"] == {"set": wanted}
+        seen.add(name)
+    assert seen == {"web", "oauth", "auth"}
+
+
+def said(config: Resource) -> dict[str, str]:
+    return {one["header"]["key"]: one["header"]["value"] for one in config.get("response_headers_to_add", [])}
 
 
 def test_auth_alone_reaches_the_internet_by_https_and_nothing_private(
