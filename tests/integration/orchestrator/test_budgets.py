@@ -127,8 +127,8 @@ def step(turn: turn_pb2.Turn, name: str) -> turn_pb2.TurnStep:
 async def office(
     stack: TestStack, doubles: Doubles, addresses: dict[str, str], organization_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Office]:
-    # A machine that is busy with other tests must not pass for a usage service that is away: a reservation, the first one
-    # like any other, takes 50 ms of computing, all services of this process together, but can wait seconds for a processor.
+    # A machine that is busy with other tests must not pass for a usage service that is away. A reservation, the first
+    # like any other, takes 50 ms of computing by all who have a part in it, but can wait seconds for a processor.
     monkeypatch.setattr(usage_adapter, "RESERVE_SECONDS", 5.0)
     async with AsyncExitStack() as running:
         office = Office(stack, running, running.enter_context(running_valkey()))
