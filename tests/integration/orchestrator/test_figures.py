@@ -105,7 +105,7 @@ async def test_a_call_that_never_ends_counts_against_its_version(
     doubles.inference.versions = dict(VERSIONS)
     doubles.inference.faults.gates["Score"] = asyncio.Event()
     async with stack.service(
-        "orchestrator", OrchestratorSettings, wire, turn_seconds=1.0, drain_seconds=0.5, **addresses
+        "orchestrator", OrchestratorSettings, wire, turn_seconds=2.0, drain_seconds=0.5, **addresses
     ) as service:
         desk = Desk(service, doubles, organization_id)
         async with redis.asyncio.Redis.from_url(service.settings.redis_url) as valkey:

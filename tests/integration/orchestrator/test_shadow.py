@@ -10,16 +10,12 @@ import redis.asyncio
 from deskmesh.orchestrator.v1 import figures_pb2, turn_pb2
 from services.common.errors import DomainError
 from services.orchestrator.adapters.inference import SHADOW_PRIORITY
-from services.orchestrator.app import wire
 from services.orchestrator.errors import ModelUnavailable
-from services.orchestrator.settings import OrchestratorSettings
 from tests.integration.orchestrator.desk import Desk
-from tests.integration.orchestrator.doubles import Doubles
 from tests.integration.orchestrator.neighbours.faults import Faults
 from tests.integration.orchestrator.neighbours.inference import MODEL, SHADOW_REPLICA
 from tests.integration.orchestrator.test_budgets import nothing_held
 from tests.integration.orchestrator.test_figures import QUESTION, capable, figures_of, told
-from tests.support.server import TestStack
 
 
 @pytest_asyncio.fixture
@@ -135,19 +131,3 @@ async def test_what_nobody_waits_for_gives_way_to_turns(desk: Desk, store: redis
     gate.set()
     for other, turn_id in zip(others, sent, strict=True):
         assert (await other.ended(turn_id)).decision == turn_pb2.DECISION_ANSWER
-
-
-async def test_one_that_does_not_end_in_time_is_told_of(
-    stack: TestStack, doubles: Doubles, addresses: dict[str, str], organization_id: str
-) -> None:
-    doubles.inference.versions = {MODEL: "v1"}
-    doubles.inference.shadow_percent = 100
-    doubles.inference.at_replica[SHADOW_REPLICA].gates["Score"] = asyncio.Event()
-    async with stack.service(
-        "orchestrator", OrchestratorSettings, wire, turn_seconds=1.0, drain_seconds=0.5, **addresses
-    ) as service:
-        desk = Desk(service, doubles, organization_id)
-        turn = await desk.ask(QUESTION)
-        async with redis.asyncio.Redis.from_url(service.settings.redis_url) as valkey:
-            (score,) = await repeated(valkey, turn)
-    assert (score.version, score.error_reason) == ("v-shadow", "CANCELLED")
