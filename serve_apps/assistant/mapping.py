@@ -79,6 +79,7 @@ def to_prompt(request: inference_service_pb2.ChatRequest) -> Prompt:
         top_p=sampling.top_p if sampling.HasField("top_p") else 1.0,
         seed=sampling.seed if sampling.HasField("seed") else None,
         stop=tuple(sampling.stop),
+        ignore_end=sampling.ignore_end,
         constraint=_to_constraint(request.constraint),
         priority=request.priority,
         answer_prefix=request.answer_prefix,

@@ -172,6 +172,8 @@ async def test_a_model_that_does_not_load_ends_the_start_with_words(stack: Stack
     file = tmp_path / "broken.yaml"
     file.write_text(yaml.safe_dump(content))
     home = tmp_path / "home"
+    # The supervisor makes it for whatever it starts.
+    (home / "run").mkdir(parents=True)
     environment = os.environ | {
         "DESKMESH_HOME": str(home),
         "DESKMESH_BASE_PORT": str(stack.base_port + 100),

@@ -113,12 +113,23 @@ def _cosine(one: list[float], other: list[float]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
+# What `vllm bench serve` runs. The command itself looks for a package named vllm, but that of a CPU has another name.
+BENCH = """
+from vllm.benchmarks.serve import add_cli_args, main
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+parser = FlexibleArgumentParser()
+add_cli_args(parser)
+main(parser.parse_args())
+"""
+
+
 # Its imports alone take longer than all of the above.
 @pytest.mark.nightly
 def test_vllms_own_benchmark_finds_nothing_amiss(stack: Stack, tmp_path: Path) -> None:
     made = stack.deskmesh_json("api-keys", "create", "Benchmark", "--scope", "inference.use")
     command = [
-        *(sys.executable, "-m", "vllm.entrypoints.cli.main", "bench", "serve"),
+        *(sys.executable, "-c", BENCH),
         *("--backend", "openai-chat", "--base-url", stack.edge_url, "--endpoint", "/v1/chat/completions"),
         *("--model", MODEL, "--tokenizer", str(cache_folder() / MODEL)),
         *("--dataset-name", "random", "--random-input-len", "16", "--random-output-len", "8"),
@@ -130,4 +141,5 @@ def test_vllms_own_benchmark_finds_nothing_amiss(stack: Stack, tmp_path: Path) -
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["completed"], result["failed"]) == (6, 0)
-    assert 0 < result["total_output_tokens"] <= 48
+    # It asks for answers that do not end before.
+    assert result["total_output_tokens"] == 48

@@ -38,7 +38,8 @@ class Constraint:
 class Prompt:
     """Everything one answer needs. `priority`: lower goes first. `answer_prefix` is put into the model's mouth.
 
-    `log_probabilities`: how many alternatives are wanted beside each token's own; None for none at all.
+    `log_probabilities`: how many alternatives are wanted beside each token's own; None for none at all. `ignore_end`:
+    write on until `max_tokens`.
     """
 
     messages: tuple[Message, ...]
@@ -47,6 +48,7 @@ class Prompt:
     top_p: float = 1.0
     seed: int | None = None
     stop: tuple[str, ...] = ()
+    ignore_end: bool = False
     constraint: Constraint | None = None
     priority: int = 0
     answer_prefix: str = ""

@@ -173,7 +173,8 @@ class RemoteEngine:
         return {"authorization": f"Bearer {self._source.key_file.read_text().strip()}"}
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
-        for name, value in (("answer_prefix", prompt.answer_prefix), ("adapter", prompt.adapter)):
+        only_here = {"answer_prefix": prompt.answer_prefix, "adapter": prompt.adapter, "ignore_end": prompt.ignore_end}
+        for name, value in only_here.items():
             if value:
                 raise InvalidInput(violations=[(name, "is not possible with a model behind an endpoint")])
         body = {

@@ -177,6 +177,7 @@ class VllmEngine:
             top_p=prompt.top_p,
             seed=prompt.seed,
             stop=list(prompt.stop),
+            ignore_eos=prompt.ignore_end,
             structured_outputs=_structured(prompt.constraint),
             logprobs=prompt.log_probabilities,
             output_kind=RequestOutputKind.DELTA,

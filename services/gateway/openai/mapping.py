@@ -69,6 +69,7 @@ def chat_request(request: ChatCompletionRequest, model: str, choice: int) -> inf
         stop=request.stop,
         # Each answer has draws of its own. The contract knows no negative seeds.
         seed=None if request.seed is None else (request.seed + choice) % 2**63,
+        ignore_end=bool(request.ignore_eos),
     )
     tools, tool_choice = _tools(request)
     return inference_service_pb2.ChatRequest(

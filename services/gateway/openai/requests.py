@@ -223,6 +223,9 @@ class ChatCompletionRequest(Body):
     safety_identifier: Annotated[str, Field(max_length=256)] | None = None
     prompt_cache_key: Annotated[str, Field(max_length=256)] | None = None
 
+    # Not OpenAI's but vLLM's: programs that measure servers ask for answers of equal length.
+    ignore_eos: bool | None = None
+
     # Taken where they ask for nothing out of the ordinary.
     frequency_penalty: Neutral = None
     presence_penalty: Neutral = None

@@ -87,7 +87,9 @@ def test_a_request_as_the_contract_says_it() -> None:
     assert (asked.sampling.temperature, asked.sampling.seed) == (1.0, 1)
     assert asked.HasField("log_probabilities")
     assert not asked.HasField("constraint")
+    assert not asked.sampling.ignore_end
     assert not mapping.chat_request(parsed(), "m", 0).sampling.HasField("seed")
+    assert mapping.chat_request(parsed(ignore_eos=True), "m", 0).sampling.ignore_end
 
 
 def test_the_choice_of_tools() -> None:

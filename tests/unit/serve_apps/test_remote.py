@@ -126,6 +126,7 @@ async def test_a_schema_goes_along_and_what_no_endpoint_can_do_is_refused() -> N
         Prompt(PROMPT.messages, constraint=Constraint(json_schema="{")),
         Prompt(PROMPT.messages, answer_prefix="The"),
         Prompt(PROMPT.messages, adapter="polite"),
+        Prompt(PROMPT.messages, ignore_end=True),
     ):
         with pytest.raises(InvalidInput):
             await frames(remote, prompt)
