@@ -160,9 +160,8 @@ async def attack(made: Neighbours, rule: Rule, mine: House, other: House) -> tup
             if not reading and not again.error:
                 written.update(foreign)
             nobody_again = await made.street.call(rule, renamed(request, other.belongings), person, workload)
-            if again.refusal == nobody_again.refusal:
-                return MOVED, ""
-            return outcome, f"{where} was answered {answer.refusal}, a name of nobody {of_nobody.refusal}"
+            told = f"{where} was answered {answer.refusal}, a name of nobody {of_nobody.refusal}"
+            return (MOVED, "") if again.refusal == nobody_again.refusal else (outcome, told)
     return outcome, ""
 
 
