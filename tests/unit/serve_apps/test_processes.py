@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,24 +11,31 @@ from serve_apps.assistant import processes
 from serve_apps.assistant.cluster import LONGEST_FOLDER, Cluster
 from serve_apps.assistant.settings import AssistantSettings
 
-# A parent that starts a child deaf to SIGTERM and ends at once, as Ray's daemons and engines do.
-ORPHAN = """
+# A parent that starts a child deaf to SIGTERM and ends once it is, as Ray's daemons and engines do.
+CHILD = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("deaf", file=sys.stderr, flush=True)
+time.sleep(60)
+"""
+PARENT = """
 import subprocess, sys
-code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
-quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-print(subprocess.Popen([sys.executable, "-c", code], start_new_session=True, **quiet).pid)
+quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+child = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True, **quiet)
+child.stderr.readline()
+print(child.pid)
 """
 
 
 def start_orphan(state: Path) -> int:
+    command = [sys.executable, "-c", PARENT, CHILD]
     environment = os.environ | {processes.MARK: str(state)}
-    done = subprocess.run([sys.executable, "-c", ORPHAN], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
 def test_an_orphan_deaf_to_sigterm_is_found_and_ended(tmp_path: Path) -> None:
     pid = start_orphan(tmp_path)
-    time.sleep(0.3)
     assert [process.pid for process in processes.of_session(tmp_path)] == [pid]
     assert processes.end(tmp_path, grace_seconds=0.2) == 1
     assert processes.of_session(tmp_path) == []
