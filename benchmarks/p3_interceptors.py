@@ -25,8 +25,8 @@ from tests.support.pki import TestPki, TokenIssuer
 from tests.support.valkey import running_valkey
 
 SIDES = ("bare", "full", "traced")
-PAIRS = 25
-CALLS = 1600
+PAIRS = 60
+CALLS = 800
 CONCURRENCY = 16
 START_SECONDS = 30.0
 
