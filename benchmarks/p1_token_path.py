@@ -1,16 +1,19 @@
 """P1: tokens a second through Envoy (mTLS), the router and a replica, against the same engine in this process.
 
 Both sides run vLLM with the same model, settings and prompts; while one is measured the other is idle. The client of
-the served side runs on the same cores, so what it costs is counted against the path.
+the served side runs on the same cores, so what it costs is counted against the path. Which processes used how much of
+a processor stands beside the ratio.
 """
 
 import asyncio
 import os
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
 from benchmarks.harness import alternate, compare, report
 from benchmarks.support.models import REPLICA_METADATA, Models, running_models
+from benchmarks.support.parts import cpu_by_part
 from deskmesh.inference.v1 import chat_pb2, inference_service_pb2
 from serve_apps.assistant.config import CacheSource, ModelConfig, load_config
 from serve_apps.assistant.engine_config import VllmEngineConfig
@@ -31,11 +34,30 @@ def question(turn: int, number: int) -> str:
     return f"Story {turn}-{number}: write a very long story about a sailor, a lighthouse and a storm."
 
 
-async def rate(stream: Stream, streams: int, turn: int) -> float:
-    """Tokens a second of that many streams at once."""
-    started = time.perf_counter()
-    tokens = await asyncio.gather(*(stream(question(turn, number)) for number in range(streams)))
-    return sum(tokens) / (time.perf_counter() - started)
+class Side:
+    """One of the two that are compared: its rate, and which processes it keeps busy."""
+
+    def __init__(self, stream: Stream, streams: int) -> None:
+        self._stream = stream
+        self._streams = streams
+        self._turn = self._tokens = 0
+        self._used: defaultdict[str, float] = defaultdict(float)
+
+    async def rate(self) -> float:
+        """Tokens a second of that many streams at once."""
+        self._turn += 1
+        before, started = cpu_by_part(), time.perf_counter()
+        asked = (question(self._turn, number) for number in range(self._streams))
+        tokens = sum(await asyncio.gather(*map(self._stream, asked)))
+        seconds = time.perf_counter() - started
+        for part, used in cpu_by_part().items():
+            self._used[part] += used - before.get(part, 0.0)
+        self._tokens += tokens
+        return tokens / seconds
+
+    def milliseconds_a_token(self) -> dict[str, float]:
+        """CPU milliseconds of each part, of all turns together."""
+        return {part: round(1000 * used / self._tokens, 2) for part, used in self._used.items()}
 
 
 async def served(models: Models, content: str) -> int:
@@ -97,18 +119,19 @@ async def main() -> None:
 
 
 async def measure(models: Models, bare: BareEngine, streams: int) -> None:
-    turns = {"path": 0, "bare": 0}
-
-    async def path_rate() -> float:
-        turns["path"] += 1
-        return await rate(lambda content: served(models, content), streams, turns["path"])
-
-    async def bare_rate() -> float:
-        turns["bare"] += 1
-        return await rate(bare.answer, streams, turns["bare"])
-
-    pairs = await alternate(path_rate, bare_rate, pairs=PAIRS)
-    report(compare(f"P1_token_path_{streams}_streams", "tokens/s", pairs, streams=streams, tokens_a_stream=TOKENS))
+    path, alone = Side(lambda content: served(models, content), streams), Side(bare.answer, streams)
+    pairs = await alternate(path.rate, alone.rate, pairs=PAIRS)
+    report(
+        compare(
+            f"P1_token_path_{streams}_streams",
+            "tokens/s",
+            pairs,
+            streams=streams,
+            tokens_a_stream=TOKENS,
+            cpu_milliseconds_a_token=path.milliseconds_a_token(),
+            cpu_milliseconds_a_token_alone=alone.milliseconds_a_token(),
+        )
+    )
 
 
 if __name__ == "__main__":
