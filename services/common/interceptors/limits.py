@@ -62,8 +62,8 @@ class _Lease:
             before = 2 * self.granted if now < self.ends else self.granted
         return Wanted(self.buckets, max(1, min(self.most, max(before, len(self.waiting or ())))))
 
-    def got(self, lease: Lease, asked_at: float, now: float) -> bool:
-        """Let those who wait through, or refuse them; False if some wait for more than was paid for.
+    def got(self, lease: Lease, wanted: int, asked_at: float, now: float) -> bool:
+        """Let those who wait through, or refuse them; False if some wait for more than was asked for.
 
         The time of the lease began before it was paid for.
         """
@@ -73,7 +73,8 @@ class _Lease:
         wait = max(lease.wait_seconds, REFUSED_SECONDS)
         if lease.calls:
             self.granted = lease.calls
-        else:
+        if lease.calls < wanted:
+            # A bucket is empty now, and what drips into it is not worth a question a call.
             self.waits_until = now + wait
         while self.waiting:
             if self.left < 1 and not self.waits_until:
@@ -172,8 +173,8 @@ class PeopleLimits(Collector):
                 for lease in leases:
                     lease.failed(error)
                 continue
-            for lease, answer in zip(leases, answers, strict=True):
-                if not lease.got(answer, now, self._monotonic()):
+            for lease, one, answer in zip(leases, wanted, answers, strict=True):
+                if not lease.got(answer, one.calls, now, self._monotonic()):
                     self._asking.append(lease)
 
 

@@ -130,6 +130,20 @@ async def test_the_burst_and_then_the_rate_come_through_and_the_refusal_says_how
     assert next(sample.value for metric in desk.limits.collect() for sample in metric.samples) == 3
 
 
+async def test_a_lease_smaller_than_asked_for_tells_that_nothing_is_left(desk: Desk) -> None:
+    await desk.call(times=160)
+    with pytest.raises(CalledTooOften):
+        await desk.call()
+    desk.now += 0.3
+    asked = len(desk.shared.asked)
+    # Three calls came back meanwhile: of ten that are asked for together the others are refused by the same question.
+    calls = await asyncio.gather(*(desk.call() for _ in range(10)), return_exceptions=True)
+    assert [type(call) for call in calls] == [type(None)] * 3 + [CalledTooOften] * 7
+    with pytest.raises(CalledTooOften):
+        await desk.call()
+    assert len(desk.shared.asked) == asked + 1
+
+
 async def test_the_people_of_an_organization_share_its_limit(desk: Desk) -> None:
     through = 0
     for number in range(10):
