@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import redis.asyncio
+import uvloop
 from aiohttp import web
 
 from mesh.policy.limits import ORGANIZATION, PERSON, Limit
@@ -76,4 +77,4 @@ async def serve(folder: Path, inference_port: str, usage_port: str, valkey_url: 
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), *sys.argv[2:5]))
+    uvloop.run(serve(Path(sys.argv[1]), *sys.argv[2:5]))

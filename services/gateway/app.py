@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import redis.asyncio
+import uvloop
 from aiohttp import web
 
 from mesh.policy.http import every_rule
@@ -41,7 +42,8 @@ logger = logging.getLogger(__name__)
 def run(settings: GatewaySettings) -> None:
     """Serve until SIGTERM or SIGINT."""
     configure_logging("gateway", settings.log_level)
-    asyncio.run(_main(settings))
+    # HTTP and Valkey beside gRPC: an eighth less processor time a call than asyncio's own loop (ADR 15).
+    uvloop.run(_main(settings))
 
 
 async def _main(settings: GatewaySettings) -> None:
