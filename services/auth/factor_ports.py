@@ -46,6 +46,9 @@ class Challenges(Protocol):
     async def find_locked(self, token_hash: bytes, kind: ChallengeKind) -> Challenge | None:
         """The challenge; whoever else answers it waits until this unit of work ends."""
 
+    async def forget_sign_ins(self, user_id: str) -> None:
+        """No sign-in of a person that waits for a second factor goes on."""
+
     async def count_attempt(self, challenge: Challenge) -> None:
         """It was answered wrong."""
 

@@ -27,6 +27,9 @@ class Users(Protocol):
     async def get(self, user_id: str) -> User:
         """Raises UserNotFound."""
 
+    async def get_held(self, user_id: str) -> User:
+        """As `get`; nobody changes the person's password until this unit of work ends. Raises UserNotFound."""
+
     async def add(self, user: User) -> None:
         """Raises EmailTaken."""
 
@@ -58,6 +61,9 @@ class Memberships(Protocol):
 
     async def find(self, organization_id: str, user_id: str) -> Membership | None:
         """A person's place in an organization."""
+
+    async def find_held(self, organization_id: str, user_id: str) -> Membership | None:
+        """As `find`; nobody changes it, or a custom role in it, until this unit of work ends."""
 
     async def oldest_of(self, user_id: str) -> Membership | None:
         """The place a person has had longest."""

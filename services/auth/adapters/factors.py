@@ -108,6 +108,11 @@ class SqlChallenges:
             row.attempts,
         )
 
+    async def forget_sign_ins(self, user_id: str) -> None:
+        table = tables.challenges
+        chosen = delete(table).where(table.c.user_id == user_id, table.c.kind == str(ChallengeKind.SIGN_IN))
+        await self._session.execute(chosen)
+
     async def count_attempt(self, challenge: Challenge) -> None:
         table = tables.challenges
         counted = update(table).where(table.c.hash == challenge.hash).values(attempts=table.c.attempts + 1)

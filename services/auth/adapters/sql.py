@@ -35,10 +35,10 @@ class SqlUsers:
         return _user(row) if row else None
 
     async def get(self, user_id: str) -> User:
-        row = (await self._session.execute(select(tables.users).where(tables.users.c.id == user_id))).first()
-        if row is None:
-            raise UserNotFound(resource_name=user_id)
-        return _user(row)
+        return await self._one(user_id, select(tables.users))
+
+    async def get_held(self, user_id: str) -> User:
+        return await self._one(user_id, select(tables.users).with_for_update(key_share=True))
 
     async def add(self, user: User) -> None:
         values = {name: getattr(user, name) for name in tables.users.c.keys()}  # noqa: SIM118 - columns, not a dict
@@ -50,6 +50,12 @@ class SqlUsers:
     async def set_password_hash(self, user_id: str, password_hash: str) -> None:
         statement = update(tables.users).where(tables.users.c.id == user_id)
         await self._session.execute(statement.values(password_hash=password_hash))
+
+    async def _one(self, user_id: str, users: Select[Any]) -> User:
+        row = (await self._session.execute(users.where(tables.users.c.id == user_id))).first()
+        if row is None:
+            raise UserNotFound(resource_name=user_id)
+        return _user(row)
 
 
 class SqlOrganizations:
@@ -133,6 +139,17 @@ class SqlMemberships:
         statement = self._of(organization_id).where(tables.memberships.c.user_id == user_id)
         row = (await self._session.execute(statement)).first()
         return _membership(row) if row else None
+
+    async def find_held(self, organization_id: str, user_id: str) -> Membership | None:
+        # As many as like hold it beside each other. Only a statement that starts after it is held sees what others did.
+        places, roles = tables.memberships, tables.roles
+        place = select(places.c.custom_role_ids).where(
+            places.c.organization_id == organization_id, places.c.user_id == user_id
+        )
+        if custom := await self._session.scalar(place.with_for_update(read=True)):
+            held = select(roles.c.id).where(roles.c.organization_id == organization_id, roles.c.id.in_(custom))
+            await self._session.execute(held.order_by(roles.c.id).with_for_update(read=True))
+        return await self.find(organization_id, user_id)
 
     async def oldest_of(self, user_id: str) -> Membership | None:
         return next(iter(await self.list_of(user_id, 1)), None)

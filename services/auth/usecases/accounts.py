@@ -12,10 +12,10 @@ from services.auth.domain import Membership, Principal, User, normalize_email
 from services.auth.errors import CredentialsInvalid, MailLinkInvalid
 from services.auth.passwords import check_password, stands_alone
 from services.auth.ports import Attempts, Passwords, Work, WorkFactory
+from services.auth.usecases.ending import end_sign_ins
 from services.auth.usecases.mfa import confirmed_totp
 from services.auth.usecases.opening import Openings, TokenPair
 from services.common.clock import Clock
-from services.common.revocations import Revocation
 
 # Letters one place may have sent to one address, to all addresses, and all places to one.
 LETTERS_PER_PAIR = 5
@@ -79,7 +79,7 @@ class Accounts:
         """End every sign-in of a person, in every organization."""
         now = self._clock()
         async with self._work.system() as work:
-            ended = await end_all(work, user_id, now)
+            ended = await end_sign_ins(work, user_id, self._clock)
             event = AuditEvent.of(EventType.SIGN_OUT_EVERYWHERE, organization_id, at=now, subject_id=user_id)
             await work.audit.add(event)
             await work.commit()
@@ -128,7 +128,7 @@ class Accounts:
             )
             await work.users.set_password_hash(user.id, password_hash)
             await work.links.forget(user.id, link.purpose)
-            ended = await end_all(work, user.id, now)
+            ended = await end_sign_ins(work, user.id, self._clock)
             place = await work.memberships.oldest_of(user.id)
             await work.audit.add(_event(EventType.PASSWORD_RESET, place, user, now))
             await work.mail_jobs.add(MailJob.new(Letter.PASSWORD_CHANGED, user.email, at=now))
@@ -150,14 +150,15 @@ class Accounts:
         password_hash = await self._passwords.hash(command.new)
         now = self._clock()
         async with self._work.system() as work:
-            membership = await work.memberships.find(command.organization_id, user.id)
-            if membership is None:
+            held = await work.users.get_held(user.id)
+            membership = await work.memberships.find_held(command.organization_id, user.id)
+            if membership is None or held.password_hash != user.password_hash:
                 raise CredentialsInvalid
             organization = await work.organizations.get(command.organization_id)
             await work.users.set_password_hash(user.id, password_hash)
             account = await work.accounts.get(user.id)
             await work.accounts.put(replace(account, password_alone=stands_alone(command.new)))
-            ended = await end_all(work, user.id, now)
+            ended = await end_sign_ins(work, user.id, self._clock)
             await work.audit.add(_event(EventType.PASSWORD_CHANGED, membership, user, now))
             await work.mail_jobs.add(MailJob.new(Letter.PASSWORD_CHANGED, user.email, at=now))
             principal = Principal(user, organization, membership.roles, membership.custom_permissions)
@@ -179,14 +180,6 @@ class Accounts:
             await work.mail_jobs.add(MailJob.new(letter, address, at=self._clock()))
             await work.commit()
         self._wake()
-
-
-async def end_all(work: Work, user_id: str, at: datetime) -> Revocation:
-    """End a person's sign-ins: their refresh tokens here and now, the rest by what is returned, to be announced."""
-    ended = Revocation(user_id, at.timestamp())
-    await work.refresh_tokens.revoke_user(user_id, at=at)
-    await work.revocations.add(ended, at=at)
-    return ended
 
 
 async def _followed(work: Work, token: str, purpose: Purpose, now: datetime) -> tuple[Link, User]:

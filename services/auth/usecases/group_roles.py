@@ -6,7 +6,8 @@ from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import Membership
 from services.auth.groups import GroupRole
 from services.auth.ports import Work
-from services.auth.usecases.members import end_access, role_names
+from services.auth.usecases.ending import end_access
+from services.auth.usecases.members import role_names
 from services.common.clock import Clock
 from services.common.revocations import Revocation
 
@@ -24,7 +25,7 @@ async def bring_in_line(
         return ()
     here, user_id, now = membership.organization_id, membership.user.id, clock()
     await work.memberships.set_roles(changed)
-    ended = await end_access(work, here, user_id, now)
+    ended = await end_access(work, here, user_id, clock)
     details = {"before": role_names(membership), "after": role_names(changed), "groups_of": issuer}
     await work.audit.add(
         AuditEvent.of(EventType.MEMBER_ROLES_CHANGED, here, at=now, subject_id=user_id, details=details)

@@ -9,6 +9,7 @@ from services.auth.domain import may_change_owners
 from services.auth.errors import UserNotFound
 from services.auth.identity_providers import Identity
 from services.auth.ports import Work, WorkFactory
+from services.auth.usecases.ending import end_families
 from services.auth.usecases.group_roles import bring_in_line
 from services.common.clock import Clock
 from services.common.revocations import Revocation
@@ -77,18 +78,14 @@ class IdentityLinks:
     ) -> tuple[Unlinked, list[Revocation]]:
         """What was done, and what to announce once it is committed."""
         now = self._clock()
-        ended: list[Revocation] = []
         for identity in chosen:
             await work.identity_providers.unlink(identity)
             details = {"issuer": identity.issuer}
             await work.audit.add(
                 AuditEvent.of(EventType.IDENTITY_UNLINKED, organization_id, at=now, subject_id=user_id, details=details)
             )
-        for family in await work.refresh_tokens.federated_families(organization_id) if chosen else ():
-            if family.user_id == user_id:
-                ended.append(Revocation(family.id, now.timestamp()))
-                await work.refresh_tokens.revoke_family(family.id, at=now)
-                await work.revocations.add(ended[-1], at=now)
+        families = await work.refresh_tokens.federated_families(organization_id) if chosen else ()
+        ended = await end_families(work, [family for family in families if family.user_id == user_id], self._clock)
         unlinked = Unlinked(len(chosen), len(ended))
         provider = await work.identity_providers.find(organization_id)
         member = await work.memberships.find(organization_id, user_id)

@@ -12,12 +12,12 @@ from services.auth.ports import Work, WorkFactory
 from services.auth.provider_errors import IdentityProviderNotFound
 from services.auth.provider_ports import ExternalProviders
 from services.auth.roles import Granter
+from services.auth.usecases.ending import end_families
 from services.auth.usecases.group_roles import take_back
 from services.auth.usecases.members import custom_permissions
 from services.common.clock import Clock
 from services.common.errors import InvalidInput
 from services.common.permissions import permissions_of
-from services.common.revocations import Revocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,18 +112,14 @@ class IdentityProviders:
 
         Raises IdentityProviderNotFound.
         """
-        now = self._clock()
         async with self._work.system() as work:
             await work.organizations.lock(organization_id)
             provider = await work.identity_providers.find(organization_id)
             if provider is None:
                 raise IdentityProviderNotFound
             await work.identity_providers.remove(organization_id)
-            ended = []
-            for family in await work.refresh_tokens.federated_families(organization_id):
-                ended.append(Revocation(family.id, now.timestamp()))
-                await work.refresh_tokens.revoke_family(family.id, at=now)
-                await work.revocations.add(ended[-1], at=now)
+            by_it = await work.refresh_tokens.federated_families(organization_id)
+            ended = await end_families(work, by_it, self._clock)
             outdated = await take_back(work, organization_id, (), provider.issuer, self._clock)
             await work.audit.add(self._event(EventType.IDENTITY_PROVIDER_REMOVED, provider))
             await work.commit()

@@ -166,7 +166,7 @@ class Invitations:
             subject_id=invitation.id,
         )
         await work.audit.add(event)
-        held = await work.memberships.find(invitation.organization_id, user.id) or place
+        held = await work.memberships.find_held(invitation.organization_id, user.id) or place
         organization = await work.organizations.get(invitation.organization_id)
         principal = Principal(user, organization, held.roles, held.custom_permissions)
         client_id, scopes = program

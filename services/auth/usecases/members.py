@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from services.auth.account_ports import Announcer
 from services.auth.accounts import Letter, MailJob
@@ -13,12 +12,12 @@ from services.auth.errors import UserNotFound
 from services.auth.passwords import check_password
 from services.auth.ports import Passwords, Work, WorkFactory
 from services.auth.roles import Granter
+from services.auth.usecases.ending import end_access
 from services.common import pagination
 from services.common.clock import Clock
 from services.common.context import IdempotencyKey
 from services.common.pagination import Filters, InvalidPageToken
 from services.common.permissions import permissions_of
-from services.common.revocations import Revocation, membership_subject
 
 DEFAULT_PAGE_SIZE = 50
 
@@ -123,7 +122,7 @@ class Members:
             changed = membership.with_roles(roles, custom, by=by.roles, other_owners=others)
             by.may_grant(permissions_of(changed.grants) - permissions_of(membership.grants))
             await work.memberships.set_roles(changed)
-            outdated = await end_access(work, organization_id, user_id, self._clock())
+            outdated = await end_access(work, organization_id, user_id, self._clock)
             details = {"before": role_names(membership), "after": role_names(changed)}
             await work.audit.add(
                 AuditEvent.of(
@@ -146,7 +145,7 @@ class Members:
             now = self._clock()
             await work.refresh_tokens.revoke_member(organization_id, user_id, at=now)
             await work.memberships.remove(organization_id, user_id)
-            ended = await end_access(work, organization_id, user_id, now)
+            ended = await end_access(work, organization_id, user_id, self._clock)
             removed = AuditEvent.of(EventType.MEMBER_REMOVED, organization_id, at=now, subject_id=user_id)
             await work.audit.add(removed)
             await work.commit()
@@ -163,13 +162,6 @@ class Members:
 async def custom_permissions(work: Work, role_ids: Iterable[str]) -> dict[str, frozenset[str]]:
     """What each of these custom roles holds. Raises RoleNotFound."""
     return {role_id: (await work.roles.get(role_id)).permissions for role_id in role_ids}
-
-
-async def end_access(work: Work, organization_id: str, user_id: str, at: datetime) -> Revocation:
-    """End the access tokens that say what somebody was; returns what to announce once it is committed."""
-    ended = Revocation(membership_subject(organization_id, user_id), at.timestamp())
-    await work.revocations.add(ended, at=at)
-    return ended
 
 
 def role_names(membership: Membership) -> str:

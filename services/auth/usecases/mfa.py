@@ -133,7 +133,7 @@ class Mfa:
             if challenge is None or not challenge.is_open(now):
                 raise ChallengeInvalid
             totp = await work.factors.totp(challenge.user_id)
-            membership = await work.memberships.find(challenge.organization_id, challenge.user_id)
+            membership = await work.memberships.find_held(challenge.organization_id, challenge.user_id)
             if totp is None or membership is None:
                 raise ChallengeInvalid
             method = await self._codes.accept(work, totp, membership.user.email, code)
@@ -224,7 +224,7 @@ class Mfa:
         methods = [PASSWORD]
         now = self._clock()
         async with self._work.system() as work:
-            membership = await work.memberships.find(command.organization_id, user.id)
+            membership = await work.memberships.find_held(command.organization_id, user.id)
             if membership is None:
                 raise RefreshTokenInvalid
             if totp := await confirmed_totp(work, user.id):
@@ -239,9 +239,10 @@ class Mfa:
             if family is None or family.user_id != user.id:
                 raise RefreshTokenInvalid
             await work.audit.add(_event(EventType.STEP_UP, command.organization_id, user.id, now))
+            access = self._openings.access(family, membership.grants)
             await work.commit()
         await self._attempts.succeeded(user.email, command.source)
-        return self._openings.access(family, membership.grants)
+        return access
 
     async def _changed(
         self, work: Work, kind: EventType, letter: Letter, organization_id: str, user_id: str, at: datetime

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from services.auth.domain import Principal, RefreshFamily, hash_refresh_token, new_refresh_token
+from services.auth.domain import Membership, Principal, RefreshFamily, hash_refresh_token, new_refresh_token
+from services.auth.errors import CredentialsInvalid, OrganizationNotFound
 from services.auth.ports import AccessToken, AccessTokens, Work
 from services.common.clock import Clock
 from services.common.ids import new_id
@@ -68,6 +69,7 @@ class Openings:
     ) -> SignedIn:
         """Open a family for a person who proved who they are by `methods`: just now, unless it says when.
 
+        The principal's place is held, so that whoever changes it ends the token that is issued here.
         With a `client_id` it is that program's, for these scopes.
         """
         now = self._clock()
@@ -107,3 +109,31 @@ class Openings:
             client_id=family.client_id,
             scopes=family.scopes,
         )
+
+
+async def membership_of(work: Work, user_id: str, slug: str) -> Membership:
+    """A person's place in the organization of this slug, or else the one they have had longest.
+
+    Raises CredentialsInvalid.
+    """
+    if not slug:
+        membership = await work.memberships.oldest_of(user_id)
+    else:
+        try:
+            named = await work.organizations.get_by_slug(slug)
+        except OrganizationNotFound:
+            raise CredentialsInvalid from None
+        membership = await work.memberships.find(named.id, user_id)
+    if membership is None:
+        raise CredentialsInvalid
+    return membership
+
+
+async def place_of(work: Work, user_id: str, slug: str) -> Principal:
+    """The person in that place, which is held, as `Openings.begin` wants it. Raises CredentialsInvalid."""
+    chosen = await membership_of(work, user_id, slug)
+    membership = await work.memberships.find_held(chosen.organization_id, user_id)
+    if membership is None:
+        raise CredentialsInvalid
+    organization = await work.organizations.get(membership.organization_id)
+    return Principal(membership.user, organization, membership.roles, membership.custom_permissions)

@@ -6,14 +6,13 @@ from datetime import timedelta
 from services.auth.account_ports import Allowances
 from services.auth.accounts import Letter, MailJob, hash_token, new_token
 from services.auth.audit import AuditEvent, EventType
-from services.auth.domain import Principal
-from services.auth.errors import CredentialsInvalid, OrganizationNotFound, QuotaReached
+from services.auth.errors import QuotaReached
 from services.auth.factor_errors import ChallengeInvalid, EmailNotVerified, PasskeyInvalid, PasskeyNotFound
 from services.auth.factor_ports import Webauthn
 from services.auth.factors import CHALLENGE_LIFETIME, Challenge, ChallengeKind
 from services.auth.passkeys import MOST_PASSKEYS, Passkey, as_text
 from services.auth.ports import Work, WorkFactory
-from services.auth.usecases.opening import BOUND_KEY, MULTIPLE, PRESENCE, SYNCED_KEY, Openings, SignedIn
+from services.auth.usecases.opening import BOUND_KEY, MULTIPLE, PRESENCE, SYNCED_KEY, Openings, SignedIn, place_of
 from services.common.clock import Clock
 
 # Attempts to sign in that one place may begin in a while.
@@ -118,7 +117,7 @@ class PasskeyUses:
                 raise PasskeyInvalid
             proved = self._webauthn.asserted(answer, challenge.data, passkey)
             await work.passkeys.used(passkey.id, proved.sign_count, at=now)
-            principal = await _principal(work, passkey.user_id, slug)
+            principal = await place_of(work, passkey.user_id, slug)
             details = {"factor": "passkey", "passkey": as_text(passkey.id)}
             event = AuditEvent.of(
                 EventType.SIGN_IN, principal.organization.id, at=now, actor_id=passkey.user_id, details=details
@@ -143,15 +142,3 @@ class PasskeyUses:
         await work.challenges.remove(challenge)
         await work.commit()
         return challenge
-
-
-async def _principal(work: Work, user_id: str, slug: str) -> Principal:
-    try:
-        named = await work.organizations.get_by_slug(slug) if slug else None
-    except OrganizationNotFound:
-        raise CredentialsInvalid from None
-    membership = await work.memberships.find(named.id, user_id) if named else await work.memberships.oldest_of(user_id)
-    if membership is None:
-        raise CredentialsInvalid
-    organization = named or await work.organizations.get(membership.organization_id)
-    return Principal(membership.user, organization, membership.roles, membership.custom_permissions)

@@ -59,7 +59,7 @@ class Places:
         me.check()
         async with self._work.system() as work:
             organization = await work.organizations.get_by_slug(slug)
-            place = await work.memberships.find(organization.id, me.user_id)
+            place = await work.memberships.find_held(organization.id, me.user_id)
             if place is None:
                 raise OrganizationNotFound
             principal = Principal(place.user, organization, place.roles, place.custom_permissions)

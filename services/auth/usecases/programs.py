@@ -10,8 +10,8 @@ from services.auth.audit import AuditEvent, EventType
 from services.auth.domain import RefreshFamily
 from services.auth.oauth import SCOPES, Client
 from services.auth.ports import WorkFactory
+from services.auth.usecases.ending import end_families
 from services.common.clock import Clock
-from services.common.revocations import Revocation
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +49,9 @@ class Programs:
         async with self._work.system() as work:
             await work.grants.withdraw(user_id, client_id)
             families = await work.refresh_tokens.families_of_programs(user_id, now)
-            ended = []
-            for family in families:
-                if family.client_id != client_id:
-                    continue
-                ended.append(Revocation(family.id, now.timestamp()))
-                await work.refresh_tokens.revoke_family(family.id, at=now)
-                await work.revocations.add(ended[-1], at=now)
+            own = [family for family in families if family.client_id == client_id]
+            ended = await end_families(work, own, self._clock)
+            for family in own:
                 event = AuditEvent.of(
                     EventType.CONSENT_REVOKED,
                     family.organization_id,

@@ -227,7 +227,7 @@ class Provider:
     async def _begin(self, work: Work, approval: Approval, client_id: str, scopes: Sequence[str]) -> SignedIn:
         """The sign-in of a program, unless the one it was let in from has ended meanwhile."""
         family = await work.refresh_tokens.find_family(approval.family_id)
-        place = await work.memberships.find(approval.organization_id, approval.user_id)
+        place = await work.memberships.find_held(approval.organization_id, approval.user_id)
         if family is None or family.revoked_at is not None or place is None:
             raise Refused("invalid_grant", "The person has signed out since.")
         organization = await work.organizations.get(approval.organization_id)

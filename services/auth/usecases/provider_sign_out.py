@@ -9,8 +9,8 @@ from services.auth.oauth import Refused
 from services.auth.ports import WorkFactory
 from services.auth.provider_errors import IdentityProviderInvalid, ProviderSignInInvalid
 from services.auth.provider_ports import ExternalProviders
+from services.auth.usecases.ending import end_families
 from services.common.clock import Clock
-from services.common.revocations import Revocation
 
 # Where providers tell; the edge leads there.
 BACKCHANNEL_LOGOUT = "/oauth/backchannel_logout"
@@ -61,17 +61,20 @@ class ProviderSignOuts:
 
     async def _end(self, provider: IdentityProvider, said: SignedOut) -> int:
         now, here = self._clock(), provider.organization_id
-        ended: list[Revocation] = []
         async with self._work.system() as work:
             identity = await work.identity_providers.identity(here, provider.issuer, said.subject)
             if identity is None:
                 return 0
-            for family in await work.refresh_tokens.federated_families(here):
-                # What began afterwards is not meant, so a token that somebody kept ends nothing.
-                if family.user_id == identity.user_id and family.created_at.timestamp() <= said.until:
-                    ended.append(Revocation(family.id, now.timestamp()))
-                    await work.refresh_tokens.revoke_family(family.id, at=now)
-                    await work.revocations.add(ended[-1], at=now)
+            ended = await end_families(
+                work,
+                [
+                    family
+                    for family in await work.refresh_tokens.federated_families(here)
+                    # What began afterwards is not meant, so a token that somebody kept ends nothing.
+                    if family.user_id == identity.user_id and family.created_at.timestamp() <= said.until
+                ],
+                self._clock,
+            )
             if ended:
                 details = {"issuer": provider.issuer}
                 event = AuditEvent.of(

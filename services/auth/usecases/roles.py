@@ -8,7 +8,7 @@ from services.auth.audit import AuditEvent, EventType
 from services.auth.errors import QuotaReached, RoleInUse
 from services.auth.ports import Work, WorkFactory
 from services.auth.roles import MAXIMUM_ROLES, CustomRole, Granter, check_known
-from services.auth.usecases.members import end_access
+from services.auth.usecases.ending import end_access
 from services.common.clock import Clock
 from services.common.context import IdempotencyKey
 
@@ -78,7 +78,7 @@ class Roles:
             outdated = []
             if changed.permissions != role.permissions:
                 holders = await work.roles.holders(role_id, MAXIMUM_HOLDERS)
-                outdated = [await end_access(work, organization_id, holder, changed.updated_at) for holder in holders]
+                outdated = [await end_access(work, organization_id, holder, self._clock) for holder in holders]
             await self._log(work, EventType.ROLE_UPDATED, changed, before=role)
             await work.commit()
         await self._announcer.announce(outdated)

@@ -19,14 +19,14 @@ from services.auth.domain import (
     hash_refresh_token,
     normalize_email,
 )
-from services.auth.errors import CredentialsInvalid, EmailTaken, OrganizationNotFound, RefreshTokenInvalid
+from services.auth.errors import CredentialsInvalid, EmailTaken, RefreshTokenInvalid
 from services.auth.oauth import CLI
 from services.auth.passwords import check_password
 from services.auth.ports import Attempts, Passwords, Work, WorkFactory
+from services.auth.usecases.ending import end_families
 from services.auth.usecases.mfa import Challenged, challenge_for
-from services.auth.usecases.opening import PASSWORD, Openings, SignedIn, TokenPair
+from services.auth.usecases.opening import PASSWORD, Openings, SignedIn, TokenPair, membership_of, place_of
 from services.common.clock import Clock
-from services.common.revocations import Revocation
 
 # The sign-ins that the clients made here renew: a person's own, and the command line's, which has no secret to prove.
 OWN_CLIENTS = ("", CLI)
@@ -120,7 +120,13 @@ class Sessions:
         if self._passwords.needs_rehash(user.password_hash):
             new_hash = await self._passwords.hash(command.password)
         async with self._work.system() as work:
-            principal = await self._principal(work, user, command.slug)
+            # A password that was changed while it was verified opens nothing.
+            held = await work.users.get_held(user.id)
+            if held.password_hash != user.password_hash and not await self._passwords.verify(
+                command.password, held.password_hash
+            ):
+                raise CredentialsInvalid
+            principal = await place_of(work, user.id, command.slug)
             if new_hash:
                 await work.users.set_password_hash(user.id, new_hash)
             if challenged := await challenge_for(work, user.id, principal.organization.id, self._clock()):
@@ -148,15 +154,17 @@ class Sessions:
                 if family.revoked_at is None:
                     await self.end(work, family, EventType.REFRESH_REUSED, now)
                 raise RefreshTokenInvalid
-            membership = await work.memberships.find(family.organization_id, family.user_id)
+            membership = await work.memberships.find_held(family.organization_id, family.user_id)
             if membership is None or not stored.is_live(now):
                 raise RefreshTokenInvalid
             successor = self._openings.successor_of(token)
+            # While both are held: whoever ends this sign-in or changes the place ends what was issued before.
+            pair = self._openings.pair(family, membership.grants, successor)
             if stored.spent_at is None:
                 expires_at = now + self._openings.refresh_lifetime
                 await work.refresh_tokens.spend(stored, hash_refresh_token(successor), expires_at, at=now)
                 await work.commit()
-        return self._openings.pair(family, membership.grants, successor)
+        return pair
 
     async def sign_out(self, token: str) -> None:
         """End the family of a refresh token; an unknown one is none to end."""
@@ -167,12 +175,10 @@ class Sessions:
 
     async def end(self, work: Work, family: RefreshFamily, why: EventType, at: datetime) -> None:
         """End a family, its access tokens included, and commit."""
-        ended = Revocation(family.id, at.timestamp())
-        await work.refresh_tokens.revoke_family(family.id, at=at)
-        await work.revocations.add(ended, at=at)
+        ended = await end_families(work, [family], self._clock)
         await work.audit.add(_family_event(why, family, at))
         await work.commit()
-        await self._announcer.announce([ended])
+        await self._announcer.announce(ended)
 
     async def who_am_i(
         self, organization_id: str, user_id: str, roles: Sequence[Role], permissions: frozenset[str]
@@ -192,7 +198,7 @@ class Sessions:
         user_id = user.id if user else "unknown"
         async with self._work.system() as work:
             try:
-                membership = await self._membership(work, user_id, slug)
+                membership = await membership_of(work, user_id, slug)
             except CredentialsInvalid:
                 membership = None
             organization_id = membership.organization_id if membership else ""
@@ -208,24 +214,6 @@ class Sessions:
         organization = Organization.new(command.slug, command.new_organization_name, at=self._clock())
         await work.organizations.add(organization)
         return organization, Role.OWNER
-
-    async def _principal(self, work: Work, user: User, slug: str) -> Principal:
-        membership = await self._membership(work, user.id, slug)
-        organization = await work.organizations.get(membership.organization_id)
-        return Principal(user, organization, membership.roles, membership.custom_permissions)
-
-    async def _membership(self, work: Work, user_id: str, slug: str) -> Membership:
-        if not slug:
-            membership = await work.memberships.oldest_of(user_id)
-        else:
-            try:
-                named = await work.organizations.get_by_slug(slug)
-            except OrganizationNotFound:
-                raise CredentialsInvalid from None
-            membership = await work.memberships.find(named.id, user_id)
-        if membership is None:
-            raise CredentialsInvalid
-        return membership
 
 
 def _family_event(kind: EventType, family: RefreshFamily, at: datetime) -> AuditEvent:

@@ -107,6 +107,11 @@ class FakeChallenges:
         found = self._store.challenges.get(token_hash)
         return found if found and found.kind is kind else None
 
+    async def forget_sign_ins(self, user_id: str) -> None:
+        open_ones = self._store.challenges.values()
+        for challenge in [one for one in open_ones if one.user_id == user_id and one.kind is ChallengeKind.SIGN_IN]:
+            del self._store.challenges[challenge.hash]
+
     async def count_attempt(self, challenge: Challenge) -> None:
         self._store.challenges[challenge.hash] = replace(challenge, attempts=challenge.attempts + 1)
 

@@ -32,6 +32,9 @@ class FakeUsers:
             raise UserNotFound(resource_name=user_id)
         return user
 
+    async def get_held(self, user_id: str) -> User:
+        return await self.get(user_id)
+
     async def add(self, user: User) -> None:
         if any(known.email == user.email for known in self._store.users.values()):
             raise EmailTaken
@@ -91,6 +94,9 @@ class FakeMemberships:
 
     async def find(self, organization_id: str, user_id: str) -> Membership | None:
         return next((place for place in self._of(organization_id) if place.user.id == user_id), None)
+
+    async def find_held(self, organization_id: str, user_id: str) -> Membership | None:
+        return await self.find(organization_id, user_id)
 
     async def oldest_of(self, user_id: str) -> Membership | None:
         places = [self._whole(place) for place in self._store.memberships.values() if place.user.id == user_id]

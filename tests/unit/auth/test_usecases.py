@@ -303,6 +303,24 @@ async def test_a_changed_password_ends_every_other_sign_in(desk: Desk) -> None:
         await desk.accounts.change_password(command)
 
 
+async def test_a_password_that_is_changed_while_it_is_verified_opens_nothing(desk: Desk) -> None:
+    user = (await desk.founder()).principal.user
+    verify = desk.passwords.verify
+
+    async def slowly(password: str, password_hash: str | None) -> bool:
+        verified = await verify(password, password_hash)
+        if password_hash == user.password_hash:
+            async with desk.work.system() as work:
+                await work.users.set_password_hash(user.id, await desk.passwords.hash(NEW))
+                await work.commit()
+        return verified
+
+    desk.passwords.verify = slowly  # type: ignore[method-assign]
+    with pytest.raises(CredentialsInvalid):
+        await desk.signed_in()
+    assert (await desk.signed_in(password=NEW)).principal.user.id == user.id
+
+
 async def test_signing_out_everywhere_ends_every_family(desk: Desk) -> None:
     signed_in = await desk.founder()
     await desk.accounts.sign_out_everywhere(signed_in.principal.organization.id, signed_in.principal.user.id)
