@@ -44,6 +44,8 @@ class ProcessSpec:
     one_shot: bool = False
     # False for what nobody who asks a question needs: a start does not wait for it.
     awaited: bool = True
+    # Starts when few others of these do: on few cores many short starts would hold up the one that takes longest.
+    in_turn: bool = False
     user: str | None = None
     stop_signal: str = "SIGTERM"
     listeners: tuple[Listener, ...] = ()

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import TypedDict
@@ -15,6 +16,8 @@ from laptop.settings import StatePaths
 from laptop.specs import ProcessSpec, State, in_start_order
 
 MAINTENANCE_SECONDS = 2.0
+# So many of those that start in turn do so at once.
+TURNS = max(1, (os.cpu_count() or 1) // 2)
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +77,8 @@ class Supervisor:
             for spec in in_start_order(specs)
         }
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(TURNS)
+        self._yielding: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Event()
         self._stopping = False
         self._reaper = proc.AdoptedReaper()
@@ -154,7 +159,17 @@ class Supervisor:
         for name in runner.spec.depends_on:
             while not self._runners[name].settled:
                 await self._next_change()
+        if runner.spec.in_turn:
+            await self._turns.acquire()
+            yielding = asyncio.create_task(self._yield_turn(runner))
+            self._yielding.add(yielding)
+            yielding.add_done_callback(self._yielding.discard)
         await runner.run()
+
+    async def _yield_turn(self, runner: Runner) -> None:
+        while runner.state in (State.WAITING, State.STARTING):
+            await self._next_change()
+        self._turns.release()
 
     async def _halt(self, runner: Runner) -> None:
         task = self._tasks.get(runner.spec.name)

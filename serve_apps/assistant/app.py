@@ -42,11 +42,14 @@ START = {"start": True}
 
 
 def build_apps(config: TargetConfig, settings: ReplicaSettings) -> Mapping[str, Application]:
-    """Every application by name, not deployed. Raises FileNotFoundError when a model's files are not there."""
-    apps = {"router": router(config.router, config.models, settings)}
+    """Every application by name, not deployed; what takes longest to start comes first.
+
+    Raises FileNotFoundError when a model's files are not there.
+    """
+    apps = {model.application: language_model(model, settings) for model in config.models}
     if config.embedder is not None:
         apps["embedder"] = embedder(config.embedder, settings)
-    return apps | {model.application: language_model(model, settings) for model in config.models}
+    return apps | {"router": router(config.router, config.models, settings)}
 
 
 def router(config: RouterConfig, models: tuple[ModelConfig, ...], settings: ReplicaSettings) -> Application:
