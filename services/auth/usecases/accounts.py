@@ -150,15 +150,16 @@ class Accounts:
         password_hash = await self._passwords.hash(command.new)
         now = self._clock()
         async with self._work.system() as work:
-            held = await work.users.get_held(user.id)
-            membership = await work.memberships.find_held(command.organization_id, user.id)
-            if membership is None or held.password_hash != user.password_hash:
+            if (await work.users.get_held(user.id)).password_hash != user.password_hash:
                 raise CredentialsInvalid
-            organization = await work.organizations.get(command.organization_id)
             await work.users.set_password_hash(user.id, password_hash)
             account = await work.accounts.get(user.id)
             await work.accounts.put(replace(account, password_alone=stands_alone(command.new)))
             ended = await end_sign_ins(work, user.id, self._clock)
+            membership = await work.memberships.find_held(command.organization_id, user.id)
+            if membership is None:
+                raise CredentialsInvalid
+            organization = await work.organizations.get(command.organization_id)
             await work.audit.add(_event(EventType.PASSWORD_CHANGED, membership, user, now))
             await work.mail_jobs.add(MailJob.new(Letter.PASSWORD_CHANGED, user.email, at=now))
             principal = Principal(user, organization, membership.roles, membership.custom_permissions)

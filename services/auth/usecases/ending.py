@@ -1,7 +1,8 @@
 """What ends access: first what could be renewed, then the access tokens issued up to that moment.
 
-Whoever issues a token holds what it rests on, first the sign-in and then the place, until it is issued, and the moment
-here is taken once that was changed. So no token that says what somebody was before has a later moment.
+Whoever issues a token holds what it rests on, always first the person, then the sign-in and then the place, until it is
+issued, and the moment here is taken once that was changed. So no token that says what somebody was before has a later
+moment.
 """
 
 from collections.abc import Iterable

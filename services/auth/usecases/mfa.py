@@ -224,9 +224,6 @@ class Mfa:
         methods = [PASSWORD]
         now = self._clock()
         async with self._work.system() as work:
-            membership = await work.memberships.find_held(command.organization_id, user.id)
-            if membership is None:
-                raise RefreshTokenInvalid
             if totp := await confirmed_totp(work, user.id):
                 method = await self._codes.accept(work, totp, user.email, command.code) if command.code else None
                 if method is None:
@@ -236,7 +233,8 @@ class Mfa:
                     raise CodeInvalid
                 methods += [method, MULTIPLE]
             family = await work.refresh_tokens.prove(command.session_id, methods, at=now)
-            if family is None or family.user_id != user.id:
+            membership = await work.memberships.find_held(command.organization_id, user.id)
+            if membership is None or family is None or family.user_id != user.id:
                 raise RefreshTokenInvalid
             await work.audit.add(_event(EventType.STEP_UP, command.organization_id, user.id, now))
             access = self._openings.access(family, membership.grants)
