@@ -1,4 +1,4 @@
-"""Runs a set of processes: in parallel as far as dependencies allow, and ends them in reverse."""
+"""Runs a set of processes: in parallel as far as dependencies and turns allow, and ends them in reverse."""
 
 import asyncio
 import contextlib
