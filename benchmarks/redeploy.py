@@ -1,13 +1,16 @@
 """Redeploys under load: `python -m benchmarks.redeploy --times 3 --bad`, against the stack that runs here.
 
 While `deskmesh deployments deploy` brings version after version of the model, conversations go on all the time:
-each asks the router, streams an answer from the replica it names, and asks for a count of tokens. Nothing may fail, and
-every stream must end with its last frame. A failure that the contract calls retryable counts as one all the same.
+each asks the router, streams an answer from the replica it names, and asks for a count of tokens; and a customer asks
+in the chat, whose turns the version that is tried repeats in its shadow. Nothing may fail, and every stream must end
+with its last frame. A failure that the contract calls retryable counts as one all the same.
 With `--bad` versions follow that are wrong each in its way; they must be taken back without anybody noticing.
 """
 
 import argparse
 import asyncio
+import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -22,6 +25,7 @@ from typing import Any
 import grpc.aio
 import yaml
 
+from benchmarks.answer_quality import load as questions
 from benchmarks.support.bad_versions import BAD, write
 from deskmesh.inference.v1 import (
     chat_pb2,
@@ -30,12 +34,20 @@ from deskmesh.inference.v1 import (
     router_service_pb2,
     router_service_pb2_grpc,
 )
+from deskmesh.orchestrator.v1 import turn_pb2
+from deskmesh_cli.connection import Person, connected
 from deskmesh_cli.operator import inference
+from deskmesh_client.errors import DeskmeshError
 from laptop.settings import StackSettings
 from serve_apps.assistant.config import load_config
 from serve_apps.assistant.models import find_weights
 
 COMMAND = Path(sys.executable).parent / "deskmesh"
+
+
+# As long as somebody takes to read an answer and write again.
+READING_SECONDS = 5.0
+ANSWERED = {turn_pb2.DECISION_ANSWER, turn_pb2.DECISION_CLARIFY}
 
 
 class Load:
@@ -63,6 +75,21 @@ class Load:
                 self.failures.append(f"{key}: {error.code().name} {error.details()}")
                 await asyncio.sleep(0.2)
             self.longest_seconds = max(self.longest_seconds, time.monotonic() - began)
+
+    async def ask_in_the_chat(self, stop: asyncio.Event) -> None:
+        """A customer's questions, each in a conversation of its own."""
+        async with connected(Person("customer")) as client:
+            for question in itertools.cycle(questions("golden.jsonl")):
+                if stop.is_set():
+                    return
+                try:
+                    turn = await client.ask(question["question"])
+                    self.counts["turns"] += 1
+                    self.counts["turns that found something"] += turn.decision in ANSWERED
+                except DeskmeshError as error:
+                    self.failures.append(f"a customer: {error}")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), READING_SECONDS)
 
     async def serving(self) -> tuple[str, str]:
         """The replica that a new conversation gets, and the deployment that serves."""
@@ -160,6 +187,7 @@ async def measure(times: int, minutes: float, conversations: int, target: Path, 
     async with inference() as channel:
         load, stop = Load(channel), asyncio.Event()
         running = [asyncio.create_task(load.converse(f"conversation-{index}", stop)) for index in range(conversations)]
+        running.append(asyncio.create_task(load.ask_in_the_chat(stop)))
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             end = time.monotonic() + minutes * 60

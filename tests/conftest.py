@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from services.common.ids import new_id
 from tests.support.pki import TestPki, TokenIssuer
@@ -13,6 +14,9 @@ from tests.support.server import TestStack, new_folder, remove_folder
 from tests.support.valkey import running_valkey
 
 pytest_plugins = ["tests.support.stack"]
+# How long an example takes is the machine's doing.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

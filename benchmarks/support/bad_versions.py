@@ -77,7 +77,7 @@ def _crashing(folder: Path) -> None:
 
 
 BAD: Mapping[str, BadVersion] = {
-    "wrong template": BadVersion(_wrong_template, ("template:",)),
+    "wrong template": BadVersion(_wrong_template, ("template:", "NOTHING_WRITTEN")),
     "slow": BadVersion(_slow, ("tokens/s:", "first token:"), cache_factor=SLOWER),
     "ungrounded": BadVersion(_ungrounded, ("grounded:",)),
     "crashing at start": BadVersion(_crashing, ("Error",)),

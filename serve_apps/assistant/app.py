@@ -25,6 +25,7 @@ from serve_apps.assistant.models import locate
 from serve_apps.assistant.placement import placement
 from serve_apps.assistant.replica import FAREWELL_SECONDS, ReplicaSettings
 from serve_apps.assistant.routing_config import RouterConfig
+from serve_apps.assistant.versions import version_of
 
 # Three checks in a row must fail, so a dead engine is noticed within four seconds.
 HEALTH_PERIOD_SECONDS = 1.0
@@ -155,5 +156,6 @@ def language_model(model: ModelConfig, settings: ReplicaSettings) -> Application
         **changeable(model),
         **rollout(settings.drain_seconds),
     )
-    # The replica need not be replaced when only its adapters change.
-    return deployment.bind(model.model_copy(update={"adapters": ()}), settings)
+    # By a version of Serve's own making it would replace the replicas even when only their adapters change.
+    fixed = deployment.options(version=version_of(model), _internal=True)
+    return fixed.bind(model.model_copy(update={"adapters": ()}), settings)

@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Protocol
 
 from ray.experimental import internal_kv
@@ -42,12 +42,17 @@ class Report:
     version: str = ""
     answered: int = 0
     broken: int = 0
+    # Adapters it has, and why it refused others, by name.
+    adapters: Sequence[str] = ()
+    refused_adapters: Mapping[str, str] = field(default_factory=dict)
 
 
 class Store(Protocol):
     """A small key-value store."""
 
     def put(self, key: str, value: bytes) -> None: ...
+
+    def get(self, key: str) -> bytes | None: ...
 
     def read_all(self) -> Mapping[str, bytes]: ...
 
@@ -64,11 +69,18 @@ class HeadStore:
         """Set a value."""
         internal_kv._internal_kv_put(key, value, namespace=self._namespace)
 
+    def get(self, key: str) -> bytes | None:
+        """A value; None where there is none."""
+        value: bytes | None = internal_kv._internal_kv_get(key, namespace=self._namespace)
+        return value
+
     def read_all(self) -> Mapping[str, bytes]:
         """Every key with its value."""
         keys: list[bytes] = internal_kv._internal_kv_list("", namespace=self._namespace)
-        found = {key.decode(): internal_kv._internal_kv_get(key, namespace=self._namespace) for key in keys}
-        return {key: value for key, value in found.items() if value is not None}
+        if not keys:
+            return {}
+        found = internal_kv.internal_kv_get_gcs_client().internal_kv_multi_get(keys, self._namespace.encode())
+        return {key.decode(): value for key, value in found.items() if value is not None}
 
     def delete(self, key: str) -> None:
         """Remove a value; one that is not there is no error."""
@@ -101,7 +113,7 @@ class Board:
         now = self._clock()
         alive = []
         for key, value in sorted(values.items()):
-            report = Report(**json.loads(value))
+            report = _report(value)
             sequence, since = self._seen.get(key, (-1, now))
             if report.sequence != sequence:
                 self._seen[key] = (report.sequence, now)
@@ -116,3 +128,8 @@ class Board:
 
 def _key(report: Report) -> str:
     return f"{report.application}/{report.replica}"
+
+
+def _report(value: bytes) -> Report:
+    content = json.loads(value)
+    return Report(**content | {"adapters": tuple(content["adapters"])})

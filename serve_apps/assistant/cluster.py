@@ -27,6 +27,7 @@ HEAD, NODE_MANAGER, OBJECT_MANAGER, AGENT_HTTP, AGENT_GRPC, RUNTIME_ENV_AGENT, M
 FIRST_WORKER, LAST_WORKER = 40, 99
 # Ray's sockets lie 60 characters below its folder, and a socket's path has at most 107.
 LONGEST_FOLDER = 40
+ESSENTIAL = {"gcs_server", "raylet"}
 START_SECONDS = 90
 STOP_SECONDS = 2.0
 
@@ -42,6 +43,8 @@ class Cluster:
         self._settings = settings
         self._state = settings.state
         self._folder = self._state / "ray"
+        # Found once: to look through every process of the machine takes milliseconds.
+        self._essential: list[psutil.Process] = []
 
     @property
     def address(self) -> str:
@@ -64,6 +67,14 @@ class Cluster:
             "RAY_worker_niceness": "0",
             "RAY_SERVE_ENABLE_DIRECT_INGRESS": "0",
             "RAY_LOGGER_LEVEL": "warning",
+            # What Ray does many times a second while nothing happens takes its share of the engine's cores.
+            "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+            "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+            "RAY_metrics_report_interval_ms": "60000",
+            "REPORTER_UPDATE_INTERVAL_MS": "60000",
+            "RAY_DASHBOARD_AGENT_CHECK_PARENT_INTERVAL_S": "5",
+            # Of tasks there is no dashboard to show them.
+            "RAY_task_events_report_interval_ms": "0",
             "DASHBOARD_METRIC_PORT": str(self._settings.base_port + HEAD_METRICS),
         }
 
@@ -102,26 +113,16 @@ class Cluster:
             )
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise ClusterError(f"Ray did not start ({error}); is a port from {base + HEAD} on taken?") from error
+        self._essential = [one for one in psutil.Process().children() if one.name() in ESSENTIAL]
 
     def is_alive(self) -> bool:
         """True while head and node manager run."""
-        running = {process.name() for process in self._named({"gcs_server", "raylet"})}
-        return running == {"gcs_server", "raylet"}
+        return len(self._essential) == len(ESSENTIAL) and all(map(processes.is_alive, self._essential))
 
     def stop(self) -> None:
         """End every process of the session, engines and other orphans included."""
         processes.end(self._state, grace_seconds=STOP_SECONDS)
         self._short_link().unlink(missing_ok=True)
-
-    def _named(self, names: set[str]) -> list[psutil.Process]:
-        found = []
-        for process in psutil.Process().children():
-            try:
-                if process.name() in names and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-            except psutil.Error:
-                continue
-        return found
 
     def _token(self) -> Path:
         file = self._state / "secrets" / "ray-token"

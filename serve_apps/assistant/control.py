@@ -15,7 +15,7 @@ from serve_apps.assistant.board import Store
 NAMESPACE = "deskmesh-control"
 REGISTRY = "registry"
 TARGETS = "targets"
-STARTS = "starts"
+PROGRESS = "progress"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class Targets:
     as_of: float = 0.0
     shadow_percent: int = 0
 
+    @property
+    def mark(self) -> str:
+        """What stands for the two files."""
+        return base_of(f"{self.stable}\0{self.candidate}")
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -50,6 +55,16 @@ class Start:
     failed: bool
     message: str
     asleep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far what runs is what should run by the targets of this mark. `in_place`: running replicas have taken up what
+    changes in them without a restart. A start of no model says why what is tried cannot be used at all."""
+
+    mark: str = ""
+    starts: Sequence[Start] = ()
+    in_place: bool = False
 
 
 def base_of(text: str) -> str:
@@ -65,7 +80,7 @@ class ControlBoard:
 
     def registry(self) -> RegistryState:
         """What the registry last said."""
-        value = self._store.read_all().get(REGISTRY)
+        value = self._store.get(REGISTRY)
         if value is None:
             return RegistryState()
         content = json.loads(value)
@@ -78,7 +93,7 @@ class ControlBoard:
 
     def targets(self) -> Targets | None:
         """What should run; None before the application has begun."""
-        value = self._store.read_all().get(TARGETS)
+        value = self._store.get(TARGETS)
         if value is None:
             return None
         content = json.loads(value)
@@ -91,7 +106,7 @@ class ControlBoard:
         # What was tried is taken up again when the registry says so.
         begun = Targets(base_of(text), stable, as_of=known.as_of if known is not None else 0.0)
         self._put(begun)
-        self._store.delete(STARTS)
+        self._store.delete(PROGRESS)
         return begun
 
     def forget(self) -> None:
@@ -107,14 +122,17 @@ class ControlBoard:
         if replace(known, as_of=targets.as_of) != targets:
             self._put(targets)
 
-    def starts(self) -> Sequence[Start]:
-        """How the versions fare that should run."""
-        value = self._store.read_all().get(STARTS)
-        return () if value is None else [Start(**one) for one in json.loads(value)]
+    def progress(self) -> Progress:
+        """How far what runs is what should run."""
+        value = self._store.get(PROGRESS)
+        if value is None:
+            return Progress()
+        content = json.loads(value)
+        return Progress(**content | {"starts": [Start(**one) for one in content["starts"]]})
 
-    def note(self, starts: Sequence[Start]) -> None:
-        """Keep how the versions fare."""
-        self._store.put(STARTS, json.dumps([asdict(one) for one in starts]).encode())
+    def note(self, progress: Progress) -> None:
+        """Keep how far it is."""
+        self._store.put(PROGRESS, json.dumps(asdict(progress)).encode())
 
     def _put(self, targets: Targets) -> None:
         self._store.put(TARGETS, json.dumps(asdict(targets)).encode())

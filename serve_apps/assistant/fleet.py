@@ -9,7 +9,7 @@ from typing import Protocol
 from serve_apps.assistant import yaml_file
 from serve_apps.assistant.board import Report
 from serve_apps.assistant.config import ConfigError, ModelConfig, TargetConfig
-from serve_apps.assistant.control import ControlBoard, Start
+from serve_apps.assistant.control import ControlBoard, Progress, Start, Targets
 from serve_apps.assistant.versions import version_of
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,8 @@ class Serving(Protocol):
     """Ray Serve."""
 
     def deploy(self, name: str, model: ModelConfig) -> None:
-        """Begin to run a model as this application. Raises FileNotFoundError."""
+        """Begin to run a model as this application; one that runs takes over the model's adapters. Raises
+        FileNotFoundError."""
 
     def delete(self, name: str) -> None:
         """End an application; its replicas drain first."""
@@ -54,7 +55,7 @@ class Fleet:
         self._parsed: dict[str, TargetConfig | str] = {}
         self._runs = {version_of(model): _Run(model, model.application) for model in config.models}
         self._always = tuple(one for one in config.applications if one in ("router", "embedder"))
-        self._noted: Sequence[Start] = ()
+        self._noted = Progress()
 
     @property
     def essential(self) -> tuple[str, ...]:
@@ -74,18 +75,17 @@ class Fleet:
         targets = self._board.targets()
         if targets is None:
             return
-        wanted: dict[str, ModelConfig] = {}
+        wanted, tried, problems = self._wanted(targets)
         starts = []
-        for text in filter(None, (targets.stable, targets.candidate)):
-            config = self._config(text)
-            if isinstance(config, str):
-                starts.append(Start("", "", failed=True, message=config))
-            else:
-                wanted |= {version_of(model): model for model in config.models}
+        in_place = True
         ready = {report.version for report in reports if not report.draining}
         for version, model in wanted.items():
             run = self._runs.get(version) or self._begin(version, model)
             run.unwanted_since = None
+            own = [one for one in reports if one.version == version and not one.draining]
+            self._change_adapters(run, model)
+            problems += [problem for one in own for problem in _refused(tried.get(version, ()), one)]
+            in_place = in_place and all(_has_adapters(model, one) for one in own)
             failed = run.failed or troubles.get(run.application, "")
             asleep = not model.autoscaling.min_replicas and run.application in running and version not in ready
             starts.append(Start(model.name, version, failed=bool(failed), message=failed, asleep=asleep))
@@ -94,9 +94,47 @@ class Fleet:
         if isinstance(stable, TargetConfig) and {version_of(model) for model in stable.models} <= ready:
             for version in [one for one in self._runs if one not in wanted]:
                 self._leave(version, reports, troubles)
-        if starts != self._noted:
-            self._noted = starts
-            self._board.note(starts)
+        starts += [Start("", "", failed=True, message=problem) for problem in problems]
+        progress = Progress(targets.mark, starts, in_place)
+        if progress != self._noted:
+            self._noted = progress
+            self._board.note(progress)
+
+    def _wanted(self, targets: Targets) -> tuple[dict[str, ModelConfig], dict[str, set[str]], list[str]]:
+        """The models that should run and the adapters that are only tried, by version; and why a file cannot be used.
+
+        While a file is tried, its adapters come beside those that serve.
+        """
+        wanted: dict[str, ModelConfig] = {}
+        tried: dict[str, set[str]] = {}
+        problems = []
+        for text in filter(None, (targets.stable, targets.candidate)):
+            config = self._config(text)
+            if isinstance(config, str):
+                problems.append(config)
+                continue
+            for model in config.models:
+                version = version_of(model)
+                serving = wanted[version].adapters if version in wanted else ()
+                added = tuple(one for one in model.adapters if one not in serving)
+                wanted[version] = model.model_copy(update={"adapters": (*serving, *added)})
+                if text == targets.candidate:
+                    tried[version] = {one.name for one in added}
+        return wanted, tried, problems
+
+    def _change_adapters(self, run: _Run, model: ModelConfig) -> None:
+        """Give what runs the adapters that it should have."""
+        if run.model.adapters == model.adapters or run.failed:
+            return
+        names = [one.name for one in model.adapters]
+        logger.info("changing adapters", extra={"model": model.name, "adapters": names})
+        try:
+            self._serving.deploy(run.application, model)
+        except Exception:
+            # As while the controller is started again; the next step tries it again.
+            logger.exception("adapters cannot be changed yet", extra={"model": model.name})
+            return
+        run.model = model
 
     def _begin(self, version: str, model: ModelConfig) -> _Run:
         run = self._runs[version] = _Run(model, f"{model.application}-{version}")
@@ -135,3 +173,13 @@ class Fleet:
             except ConfigError as error:
                 self._parsed[text] = str(error)
         return self._parsed[text]
+
+
+def _has_adapters(model: ModelConfig, report: Report) -> bool:
+    """Whether a replica has taken up the model's adapters, be it that it refused some."""
+    return {*report.adapters, *report.refused_adapters} == {one.name for one in model.adapters}
+
+
+def _refused(names: Collection[str], report: Report) -> list[str]:
+    """Why a replica does not take some of these adapters."""
+    return [f"adapter {name}: {problem}" for name, problem in report.refused_adapters.items() if name in names]

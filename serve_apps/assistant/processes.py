@@ -8,7 +8,6 @@ import contextlib
 import ctypes
 import os
 import time
-from collections.abc import Iterable
 from pathlib import Path
 
 import psutil
@@ -26,13 +25,11 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def reap_orphans(keep: Iterable[int] = ()) -> None:
-    """Collect adopted children that have ended; those in `keep` have somebody else who waits for them."""
-    kept = set(keep)
-    for child in psutil.Process().children():
-        with contextlib.suppress(psutil.Error, ChildProcessError):
-            if child.pid not in kept and child.status() == psutil.STATUS_ZOMBIE:
-                os.waitpid(child.pid, os.WNOHANG)
+def reap_orphans() -> None:
+    """Collect every child that has ended, adopted ones included."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG) is not None:
+            pass
 
 
 def of_session(state: Path) -> list[psutil.Process]:
@@ -43,7 +40,7 @@ def of_session(state: Path) -> list[psutil.Process]:
         if process.pid == os.getpid() or not _is_marked(process.pid, entry):
             continue
         with contextlib.suppress(psutil.Error):
-            found |= {one.pid: one for one in (process, *process.children(recursive=True)) if _is_alive(one)}
+            found |= {one.pid: one for one in (process, *process.children(recursive=True)) if is_alive(one)}
     found.pop(os.getpid(), None)
     return list(found.values())
 
@@ -70,12 +67,13 @@ def _wait(processes: list[psutil.Process], seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         reap_orphans()
-        if not any(_is_alive(process) for process in processes):
+        if not any(is_alive(process) for process in processes):
             return
         time.sleep(0.05)
 
 
-def _is_alive(process: psutil.Process) -> bool:
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; one that has ended and was not collected does not."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

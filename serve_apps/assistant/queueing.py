@@ -32,7 +32,7 @@ class FairQueue:
     """At most `most` entries. `taken` says how many tokens a tenant has lately been given."""
 
     def __init__(self, most: int, taken: Callable[[str], float]) -> None:
-        self._most = most
+        self.most = most
         self._taken = taken
         # By tenant, the most urgent first.
         self._waiting: dict[str, list[Entry]] = {}
@@ -52,7 +52,7 @@ class FairQueue:
         bisect.insort(self._waiting.setdefault(entry.tenant, []), entry, key=_urgency)
         self._length += 1
         order = self.order()
-        if len(order) <= self._most:
+        if len(order) <= self.most:
             return None
         shed = next((one for one in reversed(order) if one.priority > 0), order[-1])
         self.remove(shed)

@@ -110,8 +110,14 @@ class ReplicaServer:
         self._streams = OpenStreams()
         self._server: grpc.aio.Server | None = None
         self._draining = False
+        self._adapters: Sequence[str] = ()
+        self._refused_adapters: Mapping[str, str] = {}
         self.address = ""
         configure_logging(application, settings.log_level)
+
+    def note_adapters(self, held: Sequence[str], refused: Mapping[str, str]) -> None:
+        """Say from now on which adapters the replica has, and why it refused others."""
+        self._adapters, self._refused_adapters = held, refused
 
     async def start(self, registrations: Sequence[ServicerRegistration]) -> None:
         """Listen and report. Raises RuntimeError when no port is free."""
@@ -234,6 +240,8 @@ class ReplicaServer:
             version=self._version,
             answered=self._pace.answers,
             broken=self._pace.broken,
+            adapters=self._adapters,
+            refused_adapters=self._refused_adapters,
         )
 
 

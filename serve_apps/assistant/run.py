@@ -28,7 +28,7 @@ from serve_apps.assistant.settings import AssistantSettings
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.25
-STATUS_SECONDS = 1.0
+STATUS_SECONDS = 2.0
 # An application that is not running for so long will not come back by itself.
 PATIENCE_SECONDS = 300.0
 # What Serve says of a deployment whose replica raised.

@@ -12,6 +12,7 @@ import psutil
 from serve_apps.assistant import yaml_file
 from serve_apps.assistant.config import ConfigError, EndpointSource, HubSource, ModelConfig, TargetConfig
 from serve_apps.assistant.engine_config import VllmEngineConfig
+from serve_apps.assistant.engines.adapters import CONFIG, find_problem
 from serve_apps.assistant.models import locate
 from serve_apps.assistant.versions import version_of, versions_of
 
@@ -41,11 +42,14 @@ def check_target(file: str, text: str, running: TargetConfig) -> Findings:
     present = set(versions_of(running.models).values())
     new = [model for model in config.models if version_of(model) not in present]
     found.problems += _needing_a_restart(file, config, running)
-    if not new and not found.problems:
-        found.problems.append(f"{file}:1: models: nothing differs from what serves, but for adapters at most")
+    if not found.problems and (config.models, config.router) == (running.models, running.router):
+        found.problems.append(f"{file}:1: models: nothing differs from what serves")
+    if not new:
+        found.notes.append("no new version of a model: there are no shadow and no shares, it takes effect at once")
     for index, model in enumerate(config.models):
         if model in new:
             _check_model(file, f"models[{index}]", model, found)
+        _check_adapters(file, f"models[{index}]", model, running, found)
     if not found.problems:
         _check_memory(file, new, found)
     if not found.problems:
@@ -55,10 +59,10 @@ def check_target(file: str, text: str, running: TargetConfig) -> Findings:
 
 def _needing_a_restart(file: str, config: TargetConfig, running: TargetConfig) -> list[str]:
     problems = []
-    if config.router != running.router:
-        problems.append(f"{file}:1: router: differs from what runs; only models change without a restart")
+    if config.router.replicas != running.router.replicas:
+        problems.append(f"{file}:1: router.replicas: differ from what runs; they change with a restart only")
     if config.embedder != running.embedder:
-        problems.append(f"{file}:1: embedder: differs from what runs; only models change without a restart")
+        problems.append(f"{file}:1: embedder: differs from what runs; it changes with a restart only")
     names = [(model.name, model.application) for model in config.models]
     if names != [(model.name, model.application) for model in running.models]:
         problems.append(f"{file}:1: models: names and applications must be those that run, in their order")
@@ -74,12 +78,32 @@ def _check_model(file: str, where: str, model: ModelConfig, found: Findings) -> 
         return
     try:
         folder = locate(model.source)
-        for adapter in model.adapters:
-            locate(adapter.source, needed="adapter_config.json")
     except FileNotFoundError as error:
         found.problems.append(f"{file}:1: {where}.source: {error}")
         return
     found.notes.append(f"{model.name}: {_licence(folder)}")
+
+
+def _check_adapters(file: str, where: str, model: ModelConfig, running: TargetConfig, found: Findings) -> None:
+    """Those that are new: the engine would load them while it answers."""
+    known = {(one.name, adapter.name): adapter for one in running.models for adapter in one.adapters}
+    for index, adapter in enumerate(model.adapters):
+        place = f"{file}:1: {where}.adapters[{index}]"
+        same = known.get((model.name, adapter.name))
+        if same == adapter:
+            continue
+        if same is not None:
+            # Under one name, who asks for it would find the other one from one request to the next.
+            found.problems.append(f"{place}.source: {adapter.name} serves from another one; what is new has a new name")
+            continue
+        try:
+            folder = locate(adapter.source, needed=CONFIG)
+        except FileNotFoundError as error:
+            found.problems.append(f"{place}.source: {error}")
+            continue
+        rank = model.engine.max_adapter_rank if isinstance(model.engine, VllmEngineConfig) else 0
+        if problem := find_problem(folder, largest_rank=rank):
+            found.problems.append(f"{place}: {adapter.name}: {problem}")
 
 
 def _licence(folder: Path) -> str:

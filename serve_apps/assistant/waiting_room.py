@@ -60,6 +60,12 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self._queue)
 
+    def configure(self, config: QueueConfig) -> None:
+        """Take other limits from now on; who waits already is not refused by them."""
+        self._config = config
+        self._queue.most = config.max_waiting
+        self.wake()
+
     async def enter(self, query: Query, tenant: str) -> AsyncGenerator[Place | Choice, None]:
         """Places while it waits, then the choice. Closing the generator gives the place up.
 

@@ -135,6 +135,9 @@ class Conductor:
         # One that sleeps can serve; but to be asked the golden questions it must be awake.
         measuring = rollout.state is State.SHADOW and not rollout.repeats_turns
         ready = {one.model for one in found if one.replicas or (one.asleep and not measuring)} == set(tried)
+        if rollout.state is State.STARTING:
+            # With no new version alone there would be nothing to wait for.
+            ready = ready and running.candidate == rollout.text and running.in_place
         gates: tuple[Gate, ...] = ()
         if ready and not failure and measuring:
             gates = await self._measure(found, running)

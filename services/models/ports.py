@@ -146,12 +146,15 @@ class RunningVersion:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What runs. `base` stands for the file that the application was started with; `text` is what serves."""
+    """What runs. `base` stands for the file that the application was started with; `text` is what serves, and
+    `candidate` what is tried. `in_place`: replicas have taken up what changes in them without a restart."""
 
     base: str
     text: str
     versions: Mapping[str, str] = field(default_factory=dict)
     found: Sequence[RunningVersion] = ()
+    candidate: str = ""
+    in_place: bool = False
 
     def of(self, versions: Mapping[str, str]) -> list[RunningVersion]:
         """Those of these versions."""

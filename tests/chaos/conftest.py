@@ -1,8 +1,11 @@
-"""Here `stack` is the whole running stack."""
+"""Here `stack` is the whole running stack, and `replica` one of a simulated engine."""
 
 import pytest
 
+from tests.integration.serve_apps.conftest import replica
 from tests.support.stack import Stack
+
+__all__ = ["replica"]
 
 
 @pytest.fixture(scope="session")

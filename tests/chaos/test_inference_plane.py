@@ -1,9 +1,7 @@
 """What is below the models is killed, stopped or emptied while somebody asks; each outcome is stated in advance.
 
 They take minutes, as the model is loaded again and again, and run with `make test-nightly`. What costs less is shown
-with every run: prompts that end engines in tests/integration/serve_apps/test_quarantine.py, overload in
-test_five_times_overload.py, callers who vanish and engines that hang in test_replica.py and test_vllm_engine.py, the
-proxy and all of Ray in test_kill_one_process.py.
+with every run, by the other files of this folder.
 """
 
 import asyncio
@@ -72,7 +70,7 @@ async def ended(client: Client, turn_id: str) -> turn_pb2.Turn:
         await asyncio.sleep(0.25)
 
 
-async def engine_struck(stack: Stack, strike: Callable[[psutil.Process], None]) -> None:
+async def engine_struck(stack: Stack, strike: Callable[[psutil.Process], object]) -> None:
     """Strike the engine while it answers.
 
     The turn ends as finished or with an error that may be tried again, the message is kept, a new engine takes over,
@@ -100,6 +98,22 @@ async def engine_struck(stack: Stack, strike: Callable[[psutil.Process], None]) 
 @pytest.mark.timeout(1000)
 async def test_an_engine_that_is_killed_is_replaced(stack: Stack) -> None:
     await engine_struck(stack, lambda engine: engine.kill())
+
+
+@pytest.mark.timeout(1000)
+async def test_an_engine_that_is_given_no_more_memory_is_replaced(stack: Stack) -> None:
+    await engine_struck(stack, lambda engine: engine.rlimit(psutil.RLIMIT_AS, (1 << 20, 1 << 20)))
+
+
+@pytest.mark.timeout(1000)
+async def test_all_replicas_of_a_machine_can_go_at_once(stack: Stack) -> None:
+    """The model's, the embedder's and the router's; Ray and its controller are somewhere else."""
+
+    def strike(engine: psutil.Process) -> None:
+        for one in (*named(stack, "ServeReplica"), engine):
+            one.kill()
+
+    await engine_struck(stack, strike)
 
 
 @pytest.mark.timeout(1000)

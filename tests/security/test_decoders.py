@@ -33,7 +33,7 @@ from services.gateway.servicer import key_of, source_of
 from tests.security.decoders import TARGETS
 from tests.support.pki import TokenIssuer
 
-BOUNDED = settings(max_examples=200, deadline=None, database=None)
+BOUNDED = settings(max_examples=200, database=None)
 FILTERS: pagination.Filters = {"status": ["OPEN"]}
 ISSUER = TokenIssuer()
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text()

@@ -84,8 +84,10 @@ class LanguageModel:
         if not started:
             await self._engine.start()
         if folders or started:
-            for name, problem in (await self._engine.set_adapters(folders)).items():
+            refused = await self._engine.set_adapters(folders)
+            for name, problem in refused.items():
                 logger.error("adapter refused", extra={"adapter": name, "problem": problem})
+            self._server.note_adapters(sorted(folders.keys() - refused.keys()), refused)
         if started:
             return
         await self._servicer.quarantine.start()
@@ -96,8 +98,8 @@ class LanguageModel:
         """Raises when the engine is dead; Serve then replaces the replica."""
         await self._engine.check_health()
 
-    def record_autoscaling_stats(self) -> dict[str, float]:
-        """What the autoscaling policy decides by."""
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """What the autoscaling policy decides by; Serve would call a plain function in a thread."""
         load = self._engine.load()
         return autoscaling.metrics(load.running, load.waiting, load.kv_cache_usage)
 

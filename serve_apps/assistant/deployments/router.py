@@ -93,8 +93,10 @@ class Router:
         self._servicer.learn_registry(await asyncio.to_thread(self._control.registry))
         targets = await asyncio.to_thread(self._control.targets)
         if targets is not None and targets != self._targets:
-            stable, candidate = (_models(text) for text in (targets.stable, targets.candidate))
-            self._servicer.learn_versions(stable, split_of(targets, stable, candidate))
+            stable = yaml_file.parse(targets.stable, TargetConfig, "target")
+            candidate = yaml_file.parse(targets.candidate, TargetConfig, "target").models if targets.candidate else ()
+            self._servicer.learn_config(stable.router)
+            self._servicer.learn_versions(stable.models, split_of(targets, stable.models, candidate))
             self._targets = targets
 
     def _reachable(self, reports: Sequence[Report]) -> Sequence[Report]:
@@ -110,7 +112,3 @@ class Router:
     def _registry_age(self) -> float:
         as_of = self._servicer.registry.as_of
         return time.time() - as_of if as_of else math.nan
-
-
-def _models(text: str) -> tuple[ModelConfig, ...]:
-    return yaml_file.parse(text, TargetConfig, "target").models if text else ()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from serve_apps.assistant.engine_config import VllmEngineConfig
-from serve_apps.assistant.engines.adapters import find_problem
+from serve_apps.assistant.engines.adapters import MODULES, find_problem
 from serve_apps.assistant.engines.base import (
     Constraint,
     Delta,
@@ -73,7 +73,12 @@ def engine_arguments(model: str, config: VllmEngineConfig, *, context_length: in
     on_cpu = {"gpu_memory_utilization": 0.3, "distributed_executor_backend": "uni"}
     on_gpu = {"gpu_memory_utilization": config.gpu_memory_share}
     sized = {"kv_cache_memory_bytes": config.kv_cache_mebibytes << 20} if config.kv_cache_mebibytes else {}
-    adapted = {"enable_lora": True, "max_loras": config.max_adapters, "max_lora_rank": config.max_adapter_rank}
+    adapted = {
+        "enable_lora": True,
+        "max_loras": config.max_adapters,
+        "max_lora_rank": config.max_adapter_rank,
+        "lora_target_modules": list(MODULES),
+    }
     split = config.kv_transfer
     transfer = KVTransferConfig(kv_connector=split.connector, kv_role=split.role) if split else None
     return AsyncEngineArgs(

@@ -64,7 +64,7 @@ class ControlServicer(control_service_pb2_grpc.ControlServiceServicer):
         """Say what runs."""
         targets = await self._targets()
         reports = await self._board.read()
-        starts = await asyncio.to_thread(self._control.starts)
+        progress = await asyncio.to_thread(self._control.progress)
         stable = _config(targets.stable).models
         prices = {version_of(model): model.cost for model in stable}
         # A candidate that cannot be read is among the starts, as failed.
@@ -75,7 +75,14 @@ class ControlServicer(control_service_pb2_grpc.ControlServiceServicer):
             base=targets.base,
             stable=pb.Target(text=targets.stable),
             versions=versions_of(stable),
-            running=[_running(one, reports, prices.get(one.version, Cost())) for one in starts],
+            # What is said of no model is said of what is tried: the one that was tried before may be meant.
+            running=[
+                _running(one, reports, prices.get(one.version, Cost()))
+                for one in progress.starts
+                if one.model or progress.mark == targets.mark
+            ],
+            candidate=pb.Target(text=targets.candidate) if targets.candidate else None,
+            in_place=progress.in_place and progress.mark == targets.mark,
         )
 
     async def _targets(self) -> Targets:

@@ -36,8 +36,7 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
         self._states: Mapping[str, Sequence[ReplicaState]] = {}
         # Requests sent to a replica since its last report: the report does not know of them yet.
         self._sent: Counter[tuple[str, int]] = Counter()
-        remembered = [one.remembered_blocks for one in config.replica_policies if isinstance(one, PrefixAffinity)]
-        self._prefixes = PrefixMemory(max(remembered)) if remembered else None
+        self._prefixes = _memory_for(config)
         self._shares = TenantShares()
         self._hedging = Hedging(config.hedging)
         self._room = WaitingRoom(config.queue, self._decide, self._shares.taken)
@@ -59,6 +58,17 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
     def learn_registry(self, state: RegistryState) -> None:
         """Take note of which models are enabled."""
         self._registry = state
+
+    def learn_config(self, config: RouterConfig) -> None:
+        """Decide by another configuration from now on; requests that wait keep their places."""
+        if config == self._config:
+            return
+        before, self._config = self._config, config
+        if config.replica_policies != before.replica_policies:
+            self._prefixes = _memory_for(config)
+        if config.hedging != before.hedging:
+            self._hedging = Hedging(config.hedging)
+        self._room.configure(config.queue)
 
     def learn_versions(self, models: Sequence[ModelConfig], split: Split) -> None:
         """Take note of the models that serve, and of what is tried beside them and for whom."""
@@ -218,3 +228,9 @@ class RouterServicer(router_service_pb2_grpc.RouterServiceServicer):
             ]
             for model in self._models
         }
+
+
+def _memory_for(config: RouterConfig) -> PrefixMemory | None:
+    """What remembers prompts, if a policy asks for it."""
+    remembered = [one.remembered_blocks for one in config.replica_policies if isinstance(one, PrefixAffinity)]
+    return PrefixMemory(max(remembered)) if remembered else None

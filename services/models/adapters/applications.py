@@ -53,7 +53,14 @@ class RemoteApplications:
             )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error) from error
-        return Running(found.base, found.stable.text, dict(found.versions), [_running(one) for one in found.running])
+        return Running(
+            found.base,
+            found.stable.text,
+            dict(found.versions),
+            [_running(one) for one in found.running],
+            found.candidate.text,
+            found.in_place,
+        )
 
     async def aim(
         self, base: str, stable: str, candidate: Rollout | None, shadow_percent: int, as_of: datetime

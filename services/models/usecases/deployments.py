@@ -75,12 +75,12 @@ class Deployments:
             raise TargetInvalid(checked.problems)
         if command.check_only:
             return None, checked.notes
-        base = (await self._applications.running()).base
+        running = await self._applications.running()
         now = self._clock()
         rollout = Rollout(
             id=new_id("dep"),
             environment=self._environment,
-            base=base,
+            base=running.base,
             file=command.file,
             text=command.text,
             actor=command.actor,
@@ -89,6 +89,8 @@ class Deployments:
             updated_at=now,
             steps=command.steps or DEFAULT_STEPS,
             tenants=command.tenants,
+            # Adapters and routing are not of a version: there is nothing to hold against what serves.
+            direct=checked.versions == running.versions,
             versions=checked.versions,
             notes=tuple(checked.notes),
         )

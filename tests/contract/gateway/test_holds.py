@@ -117,7 +117,7 @@ END = st.tuples(st.just("end"), st.integers(0, 1), st.sampled_from([0.0, 0.3, 1.
 ROUNDS = st.lists(st.lists(st.one_of(BEGIN, END), min_size=1, max_size=8), min_size=1, max_size=6)
 
 
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rounds=ROUNDS)
 def test_two_gateways_never_let_more_through_than_the_limit_in_any_order(
     redis_url: str, rounds: list[list[tuple[str, int, float]]]

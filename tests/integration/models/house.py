@@ -44,7 +44,7 @@ GATES = Limits(shadow_seconds=0.05)
 SHADOW, CANARY = deployment_pb2.DEPLOYMENT_STATE_SHADOW, deployment_pb2.DEPLOYMENT_STATE_CANARY
 
 
-def text(queued: int, **changes: object) -> str:
+def text(queued: int, router: dict[str, object] | None = None, **changes: object) -> str:
     """A target; another number makes another version."""
     model: dict[str, object] = {
         "name": MODEL,
@@ -53,7 +53,7 @@ def text(queued: int, **changes: object) -> str:
         "max_queued_requests": queued,
         "engine": {"kind": "simulated"},
     }
-    return json.dumps({"models": [model | changes]})
+    return json.dumps({"models": [model | changes], "router": router or {}})
 
 
 def models_of(target: str) -> tuple[ModelConfig, ...]:
@@ -161,6 +161,13 @@ class House:
     async def route(self, conversation: str) -> router_service_pb2.RouteResponse:
         return await self._routing.Route(router_service_pb2.RouteRequest(affinity_key=conversation))
 
+    async def until_leased(self, seconds: float) -> None:
+        """Wait until a conversation's next requests need not ask for so long."""
+        deadline = time.monotonic() + 20
+        while (await self.route("c")).lease.ToTimedelta().total_seconds() != seconds:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.02)
+
     def shadow(self) -> AsyncIterator[router_service_pb2.RouteShadowResponse]:
         """Where turns may be repeated, as long as they may."""
         return aiter(self._routing.RouteShadow(router_service_pb2.RouteShadowRequest(model=MODEL), timeout=20))
@@ -246,6 +253,7 @@ async def running_house(stack: TestStack, redis_url: str, organization_id: str) 
             targets = control.targets()
             assert targets is not None
             stable, tried = (models_of(one) for one in (targets.stable, targets.candidate))
+            servicer.learn_config(yaml_file.parse(targets.stable, TargetConfig, "t").router)
             servicer.learn_versions(stable, split_of(targets, stable, tried))
             await asyncio.sleep(0.01)
 

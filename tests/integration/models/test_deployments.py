@@ -1,5 +1,6 @@
 """Deployments from the call to the replica: how they begin, move, and end."""
 
+import json
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -48,6 +49,22 @@ async def test_a_good_target_goes_all_the_way_and_one_command_goes_back(house: H
     page = await house.stub.ListDeployments(pb.ListDeploymentsRequest(page_size=2), metadata=house.headers)
     assert [one.id for one in page.deployments] == [back.id, begun.id]
     assert [one.current for one in page.deployments] == [True, False]
+
+
+async def test_other_routing_takes_effect_at_once_without_a_version_and_can_be_taken_back(house: House) -> None:
+    await house.until_served(house.serving_text())
+    old = json.loads(house.serving_text())
+    assert (await house.route("c")).lease.ToTimedelta().total_seconds() == 5
+    changed = json.dumps(old | {"router": {"lease_seconds": 2}})
+    begun = await house.deploy(changed, reason="shorter leases")
+    assert "it takes effect at once" in "".join(begun.notes)
+    ended = await house.until(begun.id, lambda one: one.state in (PROMOTED, ROLLED_BACK))
+    assert (ended.state, ended.failure, list(ended.gates)) == (PROMOTED, "", [])
+    await house.until_served(changed)
+    await house.until_leased(2)
+    back = (await house.stub.RollBack(pb.RollBackRequest(request_id=new_id("req")), metadata=house.headers)).deployment
+    await house.until(back.id, lambda one: one.state is PROMOTED)
+    await house.until_leased(5)
 
 
 async def _broken(*_: object) -> AsyncIterator[Delta | Finished]:

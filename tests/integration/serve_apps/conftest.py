@@ -28,6 +28,9 @@ class MemoryStore:
     def put(self, key: str, value: bytes) -> None:
         self.values[key] = value
 
+    def get(self, key: str) -> bytes | None:
+        return self.values.get(key)
+
     def read_all(self) -> dict[str, bytes]:
         return dict(self.values)
 

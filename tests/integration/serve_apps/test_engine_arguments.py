@@ -49,8 +49,15 @@ def test_vllm_takes_the_arguments(model: ModelConfig) -> None:
     )
     assert scheduler.max_num_seqs == engine.max_running
     if engine.max_adapters:
-        lora = LoRAConfig(max_loras=arguments.max_loras, max_lora_rank=arguments.max_lora_rank)
+        lora = LoRAConfig(
+            max_loras=arguments.max_loras,
+            max_lora_rank=arguments.max_lora_rank,
+            target_modules=arguments.lora_target_modules,
+        )
         assert lora.max_loras == engine.max_adapters
+        # With it the CPU engine would end when several prompts' likelihoods are asked for at once.
+        assert lora.target_modules
+        assert "lm_head" not in lora.target_modules
 
 
 def test_prefill_and_decode_can_be_split() -> None:

@@ -26,6 +26,7 @@ from serve_apps.assistant.routing_config import (
     ModelWeights,
     PowerOfTwo,
     PrefixAffinity,
+    QueueConfig,
     RouterConfig,
 )
 from serve_apps.assistant.scaling_log import Decision
@@ -161,6 +162,33 @@ async def test_who_finds_no_room_waits_and_sees_the_place(router: Router) -> Non
         routed = [frame.routed async for frame in late if frame.HasField("routed")]
         assert routed[0].replica == "127.0.0.1:1"
         assert router.servicer.waiting == 0
+
+
+async def test_another_configuration_holds_from_the_next_request_on(router: Router) -> None:
+    assert (await router.route()).model.name == SMALL.name
+    router.servicer.learn_config(RouterConfig(models=ModelWeights(quality=1.0), lease_seconds=1.0))
+    answer = await router.route(prefix_blocks=[1, 2])
+    assert (answer.model.name, answer.routing.model_reason) == (LARGE.name, "best score")
+    assert answer.lease.ToMilliseconds() == 1000
+    assert not answer.HasField("escalation")
+    # What remembers prompts is there again once a policy asks for it.
+    router.servicer.learn_config(CONFIG)
+    again = [await router.route(model=SMALL.name, prefix_blocks=[1, 2]) for _ in range(2)]
+    assert "by prefix affinity" in again[1].routing.replica_reason
+
+
+async def test_who_waits_keeps_the_place_when_fewer_may_wait(router: Router) -> None:
+    router.servicer.learn([report(SMALL, 1, CAPACITY, sequence=1)])
+    request = router_service_pb2.RouteQueuedRequest(route=router_service_pb2.RouteRequest())
+    async with asyncio.timeout(10):
+        waiting = router.stub.RouteQueued(request)
+        assert (await anext(aiter(waiting))).waiting.place == 1
+        router.servicer.learn_config(CONFIG.model_copy(update={"queue": QueueConfig(max_waiting=0)}))
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await anext(aiter(router.stub.RouteQueued(request)))
+        assert from_rpc_error(raised.value).reason == "MODEL_OVERLOADED"
+        router.servicer.learn([report(SMALL, 1, sequence=2)])
+        assert [frame.routed.replica async for frame in waiting if frame.HasField("routed")] == ["127.0.0.1:1"]
 
 
 async def test_with_room_the_only_frame_is_the_route(router: Router) -> None:

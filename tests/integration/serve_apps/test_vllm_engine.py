@@ -199,6 +199,14 @@ async def test_an_adapter_that_does_not_fit_harms_nobody(engine: VllmEngine, tmp
     config = json.loads((cache_folder() / MODEL / "config.json").read_text())
     refused = await engine.set_adapters({"large": write_adapter(tmp_path / "large", config, rank=64, seed=1)})
     assert "rank is 64" in refused["large"]
+    # Those that only the engine finds out about: of a larger model, and cut off in the middle of its file.
+    crooked = write_adapter(tmp_path / "crooked", config | {"hidden_size": 2 * config["hidden_size"]}, rank=8, seed=1)
+    cut = write_adapter(tmp_path / "cut", config, rank=8, seed=1)
+    weights = cut / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    for folder in (crooked, cut):
+        refused = await engine.set_adapters({folder.name: folder})
+        assert refused == {folder.name: "the engine could not load it; the log says why"}
     with pytest.raises(ModelNotFound):
         await written(engine, prompt("Hello", adapter="large"))
     await engine.check_health()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mesh.policy.table import load_table
@@ -41,7 +41,6 @@ def test_the_clock_is_in_utc() -> None:
     assert abs((utc_now() - datetime.now(UTC)).total_seconds()) < 1
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=20), st.text(max_size=50) | st.integers() | st.none(), max_size=4))
 def test_page_tokens_hold_their_cursor(cursor: dict[str, str | int | None]) -> None:
     token = pagination.encode(cursor, {"status": "open"})
@@ -49,7 +48,6 @@ def test_page_tokens_hold_their_cursor(cursor: dict[str, str | int | None]) -> N
         assert pagination.decode(token, {"status": "open"}) == cursor
 
 
-@settings(deadline=None)
 @given(st.text() | st.binary().map(lambda raw: raw.decode("latin-1")))
 def test_no_text_breaks_the_page_token_decoder(token: str) -> None:
     with pytest.raises(InvalidPageToken):

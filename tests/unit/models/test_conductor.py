@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from services.models.conductor import Conductor
@@ -76,6 +76,8 @@ class Site:
         default_factory=lambda: RunningVersion("m", "new", replicas=["b"], price=2.0, prompt_price=1.0)
     )
     grounded: bool = True
+    # Whether replicas have taken up what changes in them.
+    in_place: bool = True
     # How the next answers of the new version fail, and how many questions it was asked.
     failing: list[Answer] = field(default_factory=list)
     asked: int = 0
@@ -92,7 +94,8 @@ class Site:
     async def running(self) -> Running:
         self._called("running")
         found = [RunningVersion("m", self.stable, replicas=["a"])]
-        return Running("base", self.stable, {"m": self.stable}, [*found, self.new] if self.candidate else found)
+        found += [self.new] if self.candidate else []
+        return Running("base", self.stable, {"m": self.stable}, found, self.candidate, self.in_place)
 
     async def aim(
         self, base: str, stable: str, candidate: Rollout | None, shadow_percent: int, as_of: datetime
@@ -192,7 +195,6 @@ class House:
 DEATHS = st.lists(st.sampled_from(["", "", "running", "ask", "aim", "aimed"]), max_size=25)
 
 
-@settings(deadline=None)
 @given(DEATHS, st.booleans())
 async def test_whenever_it_dies_nothing_stays_half(deaths: list[str], good: bool) -> None:
     house = House()
@@ -242,6 +244,40 @@ async def test_one_that_sleeps_cannot_be_measured() -> None:
     for _ in range(55):
         await house.look()
     assert (house.rollout.state, house.rollout.failure) == (State.ROLLED_BACK, "it was not measured within 50 s")
+
+
+def adapters_only() -> House:
+    """A rollout that has no version of its own."""
+    house = House()
+    house.records.kept["dep_1"] = replace(house.rollout, direct=True, versions={"m": "old"})
+    return house
+
+
+async def test_what_changes_in_running_replicas_is_promoted_once_they_have_it_and_not_before() -> None:
+    house = adapters_only()
+    house.site.in_place = False
+    for _ in range(4):
+        await house.look()
+    assert (house.rollout.state, house.site.candidate) == (State.STARTING, "new")
+    house.site.in_place = True
+    await house.look()
+    assert (house.rollout.state, house.site.stable, house.site.asked) == (State.PROMOTED, "new", 0)
+
+
+async def test_what_was_in_place_before_it_was_aimed_at_says_nothing_of_it() -> None:
+    house = adapters_only()
+    await house.look("aim")
+    assert house.rollout.state is State.STARTING
+
+
+async def test_what_a_replica_refuses_is_taken_back() -> None:
+    house = adapters_only()
+    house.site.in_place = False
+    house.site.new = RunningVersion("", "", failure="adapter large: its rank is 64")
+    for _ in range(3):
+        await house.look()
+    assert (house.rollout.state, house.rollout.failure) == (State.ROLLED_BACK, "adapter large: its rank is 64")
+    assert (house.site.stable, house.site.candidate) == ("old", "")
 
 
 BUSY = Answer(error="DEADLINE_EXCEEDED: late", busy=True)

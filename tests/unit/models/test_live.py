@@ -92,7 +92,7 @@ def test_too_few_turns_judge_nothing_and_the_rule_says_what_then(new: int, old: 
         assert f"{new} of it and {old} of what serves, 10 of each are needed" in first.explanation
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.booleans(), max_size=30), st.lists(st.booleans(), max_size=30))
 def test_more_good_turns_never_make_it_fail(new: list[bool], old: list[bool]) -> None:
     """What is as good as what serves or better passes."""

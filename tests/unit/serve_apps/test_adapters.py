@@ -19,6 +19,10 @@ def adapter(folder: Path, config: object, *, weights: bool = True) -> Path:
 
 def test_one_that_fits_has_no_problem(tmp_path: Path) -> None:
     assert find_problem(adapter(tmp_path, GOOD), largest_rank=8) is None
+    named = GOOD | {"target_modules": ["q_proj", "model.layers.0.mlp.down_proj"]}
+    assert find_problem(adapter(tmp_path, named), largest_rank=8) is None
+    # A pattern is for the engine to match.
+    assert find_problem(adapter(tmp_path, GOOD | {"target_modules": "all-linear"}), largest_rank=8) is None
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,9 @@ def test_one_that_fits_has_no_problem(tmp_path: Path) -> None:
         (GOOD | {"peft_type": "IA3"}, "type IA3"),
         (GOOD | {"use_dora": True}, "DoRA"),
         (GOOD | {"bias": "all"}, "biases"),
+        (GOOD | {"target_modules": ["q_proj", "lm_head"]}, "changes lm_head"),
+        (GOOD | {"target_modules": ["model.layers.0.mlp.experts"]}, "changes experts"),
+        (GOOD | {"target_modules": 5}, "damaged"),
         ({"r": 8}, "damaged"),
         (GOOD | {"r": "many"}, "damaged"),
         ([], "damaged"),

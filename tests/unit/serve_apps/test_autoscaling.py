@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serve_apps.assistant.autoscaling import Bounds, Demand, Memory, QueueDepthPolicy, decide, metrics, wanted
 from serve_apps.assistant.scaling_log import KEPT, Decision, ScalingLog
-from tests.unit.serve_apps.test_board import MemoryStore
+from tests.integration.serve_apps.conftest import MemoryStore
 
 BOUNDS = Bounds(
     min_replicas=1, max_replicas=8, target_running=16, upscale_delay_seconds=1.0, downscale_delay_seconds=60.0

@@ -4,22 +4,7 @@ import pytest
 
 from serve_apps.assistant.board import STALE_SECONDS, Board, Report
 from serve_apps.assistant.endpoints import EndpointFiles, addresses
-
-
-class MemoryStore:
-    """A key-value store in a dict."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-
-    def put(self, key: str, value: bytes) -> None:
-        self.values[key] = value
-
-    def read_all(self) -> dict[str, bytes]:
-        return dict(self.values)
-
-    def delete(self, key: str) -> None:
-        self.values.pop(key, None)
+from tests.integration.serve_apps.conftest import MemoryStore
 
 
 class Clock:

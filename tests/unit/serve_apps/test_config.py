@@ -155,7 +155,7 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         load_config(write(tmp_path, ""))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=8), _nested, max_leaves=12))
 def test_no_content_breaks_the_check(content: object) -> None:
     with contextlib.suppress(ConfigError):

@@ -206,7 +206,7 @@ async def test_who_leaves_gives_the_place_up() -> None:
     assert desk.served == []
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.sampled_from(["join", "leave", "room", "late"]), max_size=40), st.integers(0, 4))
 def test_everybody_is_served_refused_or_gone(what: list[str], most: int) -> None:
     async def run() -> None:

@@ -26,7 +26,7 @@ from serve_apps.assistant.routing_config import (
 
 SLACK = 4
 # The machine may be busy with other things.
-PATIENT = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+PATIENT = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 PLAIN = RouterConfig()
 CHEAPEST = RouterConfig(models=ModelWeights(cost=1.0))
 BEST = RouterConfig(models=ModelWeights(quality=1.0))

@@ -16,7 +16,7 @@ from serve_apps.assistant.routing_config import RouterConfig
 from serve_apps.assistant.scaling_log import ScalingLog
 from serve_apps.assistant.servicers.router import RouterServicer
 from serve_apps.assistant.wishes import FRESH_SECONDS, Wishes
-from tests.unit.serve_apps.test_board import MemoryStore
+from tests.integration.serve_apps.conftest import MemoryStore
 
 BOUNDS = Bounds(
     min_replicas=0, max_replicas=4, target_running=4, upscale_delay_seconds=1.0, downscale_delay_seconds=10.0

@@ -34,7 +34,7 @@ entries = st.lists(
 given_before = st.fixed_dictionaries({tenant: st.floats(0, 1000) for tenant in TENANTS})
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(entries, given_before, st.integers(1, 10))
 def test_the_least_urgent_goes_first_and_no_tenant_pays_for_another(
     asked: list[Entry], taken: dict[str, float], most: int
@@ -65,7 +65,7 @@ def _before_the_last(waiting: list[Entry], taken: dict[str, float]) -> dict[str,
     return {tenant: taken[tenant] + sum(one.tokens for one in own[:-1]) for tenant, own in by_tenant.items()}
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(TENANTS), priorities, st.floats(1, 100)), max_size=10), st.integers(0, 4))
 def test_whoever_must_go_is_told_when_to_come_again(asked: list[tuple[str, int, float]], most: int) -> None:
     def full(query: Query, tenant: str) -> Choice:

@@ -48,7 +48,7 @@ def test_affinity_finds_more_in_caches_and_answers_sooner() -> None:
     assert plain.served == session.served == prefix.served
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.integers(1, 8),
     st.floats(5, 200),
@@ -135,7 +135,7 @@ def test_a_flood_of_one_tenant_costs_the_others_nothing() -> None:
     assert soon.in_time / soon.came > late.in_time / late.came
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(1, 4), st.floats(0.1, 3.0), st.integers(0, 10), st.booleans(), st.integers(0, 100))
 def test_in_the_queue_every_request_is_served_or_refused(
     places: int, factor: float, most: int, fair: bool, seed: int
@@ -186,7 +186,7 @@ def test_equal_seeds_give_equal_cascades() -> None:
     assert asked(0.6) == asked(0.6)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(st.integers(1, 12), st.floats(0, 1), st.floats(1, 120), st.integers(0, 9))
 def test_every_question_comes_to_something(accelerators: int, large_share: float, rate: float, seed: int) -> None:
     outcome = cascade.Simulation(accelerators, large_share, Questions(rate=rate, seconds=2.0), seed).run()

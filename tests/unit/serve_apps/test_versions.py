@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from serve_apps.assistant.config import EndpointSource, ModelConfig, PathSource
@@ -34,7 +34,6 @@ def test_a_version_is_the_configuration() -> None:
     assert version_of(MODEL) != version_of(MODEL.model_copy(update={"max_queued_requests": 65}))
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100))
 def test_a_share_is_about_that_share(percent: int) -> None:
     split = Split(STABLE, TRIED, percent)
@@ -42,7 +41,6 @@ def test_a_share_is_about_that_share(percent: int) -> None:
     assert abs(got / len(KEYS) - percent / 100) < 0.05
 
 
-@settings(deadline=None)
 @given(st.integers(0, 100), st.integers(0, 100))
 def test_whoever_has_it_at_a_small_share_has_it_at_a_larger(one: int, other: int) -> None:
     small, large = sorted((one, other))

@@ -122,7 +122,7 @@ class World:
         self.late.clear()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(script=steps)
 async def test_every_reader_sees_everything_once_and_in_order(script: list[tuple[object, ...]]) -> None:
     world = World()
