@@ -76,7 +76,7 @@ PAGES = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-EXPOSED_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-trace-id")
+EXPOSED_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "retry-after", "x-trace-id")
 
 
 def base(plan: Plan) -> list[Document]:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from serve_apps.assistant import yaml_file
@@ -37,6 +37,15 @@ class _Run:
     application: str
     unwanted_since: float | None = None
     failed: str = ""
+
+
+@dataclass
+class _Wanted:
+    """The models that should run and the adapters that are only tried, by version; why a file cannot be used."""
+
+    models: dict[str, ModelConfig] = field(default_factory=dict)
+    tried: dict[str, set[str]] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
 
 class Fleet:
@@ -75,16 +84,17 @@ class Fleet:
         targets = self._board.targets()
         if targets is None:
             return
-        wanted, tried, problems = self._wanted(targets)
+        wanted = self._wanted(targets)
         starts = []
         in_place = True
         ready = {report.version for report in reports if not report.draining}
-        for version, model in wanted.items():
+        for version, model in wanted.models.items():
             run = self._runs.get(version) or self._begin(version, model)
             run.unwanted_since = None
             own = [one for one in reports if one.version == version and not one.draining]
             self._change_adapters(run, model)
-            problems += [problem for one in own for problem in _refused(tried.get(version, ()), one)]
+            tried = wanted.tried.get(version, ())
+            wanted.problems += [problem for one in own for problem in _refused(tried, one)]
             in_place = in_place and all(_has_adapters(model, one) for one in own)
             failed = run.failed or troubles.get(run.application, "")
             asleep = not model.autoscaling.min_replicas and run.application in running and version not in ready
@@ -92,35 +102,30 @@ class Fleet:
         ready |= {start.version for start in starts if start.asleep}
         stable = self._config(targets.stable)
         if isinstance(stable, TargetConfig) and {version_of(model) for model in stable.models} <= ready:
-            for version in [one for one in self._runs if one not in wanted]:
+            for version in [one for one in self._runs if one not in wanted.models]:
                 self._leave(version, reports, troubles)
-        starts += [Start("", "", failed=True, message=problem) for problem in problems]
+        starts += [Start("", "", failed=True, message=problem) for problem in wanted.problems]
         progress = Progress(targets.mark, starts, in_place)
         if progress != self._noted:
             self._noted = progress
             self._board.note(progress)
 
-    def _wanted(self, targets: Targets) -> tuple[dict[str, ModelConfig], dict[str, set[str]], list[str]]:
-        """The models that should run and the adapters that are only tried, by version; and why a file cannot be used.
-
-        While a file is tried, its adapters come beside those that serve.
-        """
-        wanted: dict[str, ModelConfig] = {}
-        tried: dict[str, set[str]] = {}
-        problems = []
+    def _wanted(self, targets: Targets) -> _Wanted:
+        """What should run; while a file is tried, its adapters come beside those that serve."""
+        wanted = _Wanted()
         for text in filter(None, (targets.stable, targets.candidate)):
             config = self._config(text)
             if isinstance(config, str):
-                problems.append(config)
+                wanted.problems.append(config)
                 continue
             for model in config.models:
                 version = version_of(model)
-                serving = wanted[version].adapters if version in wanted else ()
+                serving = wanted.models[version].adapters if version in wanted.models else ()
                 added = tuple(one for one in model.adapters if one not in serving)
-                wanted[version] = model.model_copy(update={"adapters": (*serving, *added)})
+                wanted.models[version] = model.model_copy(update={"adapters": (*serving, *added)})
                 if text == targets.candidate:
-                    tried[version] = {one.name for one in added}
-        return wanted, tried, problems
+                    wanted.tried[version] = {one.name for one in added}
+        return wanted
 
     def _change_adapters(self, run: _Run, model: ModelConfig) -> None:
         """Give what runs the adapters that it should have."""

@@ -97,6 +97,9 @@ async def test_only_origins_that_are_named_call_by_other_ways_and_never_with_key
         assert "x-api-key" not in told["access-control-allow-headers"]
         # No cookie proves anything here.
         assert "access-control-allow-credentials" not in told
+    async with open_gate.session.post(url, headers={"origin": WORKSHOP}) as response:
+        # A page of that origin can read why it was refused, and when to come again.
+        assert {"grpc-status", "retry-after"} <= set(response.headers["access-control-expose-headers"].split(","))
 
 
 async def test_the_page_of_the_api_comes_through_the_edge_with_all_its_parts(open_gate: Gate) -> None:

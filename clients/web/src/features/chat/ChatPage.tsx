@@ -63,7 +63,7 @@ function Chat({ conversation }: { conversation: LiveConversation }) {
       retry: (text, requestId) => void conversation.send(text, requestId),
       withdraw: (requestId) => conversation.withdraw(requestId),
       ask: (text) => void conversation.send(text),
-      rate: (messageId, rating) => void conversation.rate(messageId, rating).catch(notify.failure),
+      rate: (messageId, rating) => conversation.rate(messageId, rating).catch(notify.failure),
       answerProposal: (id, accepted) =>
         void conversation.send(accepted ? "Yes, please open the ticket." : "No, thank you.", undefined, {
           id,

@@ -14,7 +14,7 @@ interface BubbleProps {
   /** True when the line above is of the same author, so that the by-line need not be said again. */
   grouped: boolean;
   onCite: (citation: Citation) => void;
-  onRate?: (messageId: string, rating: Rating) => void;
+  onRate?: (messageId: string, rating: Rating) => Promise<void>;
 }
 
 /** One whole message. What the person wrote stands on the right, what others wrote on the left. */
@@ -103,7 +103,7 @@ function AnswerTools({
   onRate,
 }: {
   message: Message;
-  onRate?: (messageId: string, rating: Rating) => void;
+  onRate?: (messageId: string, rating: Rating) => Promise<void>;
 }) {
   const [copied, setCopied] = useState(false);
   const copy = async () => {
@@ -111,20 +111,24 @@ function AnswerTools({
     setCopied(true);
     setTimeout(() => setCopied(false), 1600);
   };
-  const rate = (rating: Rating) => onRate?.(message.id, message.rating === rating ? "none" : rating);
+  // What was pressed shows at once; thanks are said for what the service has.
+  const [sending, setSending] = useState<Rating>();
+  const rating = sending ?? message.rating;
+  const rate = async (pressed: Rating) => {
+    if (!onRate || sending !== undefined) return;
+    const chosen = message.rating === pressed ? "none" : pressed;
+    setSending(chosen);
+    await onRate(message.id, chosen).finally(() => setSending(undefined));
+  };
   return (
     <div className={styles.tools}>
       {onRate && (
         <>
-          <IconButton label="This helped" pressed={message.rating === "up"} onClick={() => rate("up")}>
-            <ThumbsUp size={16} fill={message.rating === "up" ? "currentColor" : "none"} aria-hidden />
+          <IconButton label="This helped" pressed={rating === "up"} onClick={() => void rate("up")}>
+            <ThumbsUp size={16} fill={rating === "up" ? "currentColor" : "none"} aria-hidden />
           </IconButton>
-          <IconButton
-            label="This did not help"
-            pressed={message.rating === "down"}
-            onClick={() => rate("down")}
-          >
-            <ThumbsDown size={16} fill={message.rating === "down" ? "currentColor" : "none"} aria-hidden />
+          <IconButton label="This did not help" pressed={rating === "down"} onClick={() => void rate("down")}>
+            <ThumbsDown size={16} fill={rating === "down" ? "currentColor" : "none"} aria-hidden />
           </IconButton>
         </>
       )}
@@ -141,7 +145,9 @@ function AnswerTools({
       <IconButton label={copied ? "Copied" : "Copy the answer"} onClick={() => void copy()}>
         {copied ? <Check size={16} aria-hidden /> : <Copy size={16} aria-hidden />}
       </IconButton>
-      {message.rating !== "none" && onRate && <span className={styles.thanks}>Thanks for telling us</span>}
+      {sending === undefined && message.rating !== "none" && onRate && (
+        <span className={styles.thanks}>Thanks for telling us</span>
+      )}
     </div>
   );
 }

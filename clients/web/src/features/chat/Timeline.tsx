@@ -14,7 +14,8 @@ export interface TimelineActions {
   withdraw(requestId: string): void;
   cite(citation: Citation): void;
   ask?(text: string): void;
-  rate?(messageId: string, rating: Rating): void;
+  /** Settles when the service has it or has refused it. */
+  rate?(messageId: string, rating: Rating): Promise<void>;
   answerProposal?(proposalId: string, accepted: boolean): void;
 }
 

@@ -92,17 +92,10 @@ export class LiveConversation {
     if (turn) await this.api.cancelTurn(turn.id);
   }
 
-  /** Shown at once, taken back when the service refuses. */
+  /** The state says so once the service has it: a page left before then would have thanked for what was lost. */
   async rate(messageId: string, rating: Rating): Promise<void> {
-    const item = this.#state.items.find((one) => one.kind === "message" && one.message.id === messageId);
-    const before = item?.kind === "message" ? item.message.rating : "none";
+    await this.api.rate(messageId, rating);
     this.#dispatch({ type: "rated", messageId, rating });
-    try {
-      await this.api.rate(messageId, rating);
-    } catch (error) {
-      this.#dispatch({ type: "rated", messageId, rating: before });
-      throw error;
-    }
   }
 
   /** Tells the others, at most every few seconds; when it could not be told, the next key tries again. */
