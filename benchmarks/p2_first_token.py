@@ -3,13 +3,15 @@
 The engine is the simulated one, here and in the replica, so that a model's noise is out of it. Two ways are measured in
 turns: with the router asked before every request, and as the orchestrator asks, which uses a route again as long as its
 lease holds (a conversation's first request asks, the others within the lease do not). The value is the latter; the
-other stands beside it.
+other stands beside it. Beside the times stands the processor's time a request took, part by part, with what the parts
+take while only the engine alone is asked.
 """
 
 import asyncio
 import statistics
 import tempfile
 import time
+from collections import defaultdict
 from contextlib import aclosing
 from pathlib import Path
 
@@ -17,6 +19,7 @@ import yaml
 
 from benchmarks.harness import Result, machine, report
 from benchmarks.support.models import REPLICA_METADATA, Models, running_models
+from benchmarks.support.parts import cpu_by_part
 from deskmesh.inference.v1 import chat_pb2, inference_service_pb2
 from serve_apps.assistant.engines.base import Message, Prompt, Role
 from serve_apps.assistant.engines.simulated import SimulatedEngine
@@ -84,6 +87,9 @@ async def main() -> None:
     asked: list[tuple[float, float]] = []
     leased: list[tuple[float, float]] = []
     alone: list[float] = []
+    # CPU seconds by part.
+    on_the_path: dict[str, float] = defaultdict(float)
+    beside_it: dict[str, float] = defaultdict(float)
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "simulated.yaml"
         config.write_text(yaml.safe_dump(CONFIG))
@@ -93,12 +99,16 @@ async def main() -> None:
             for turn in range(ROUNDS):
                 asked += [await through_the_path(models, f"asked-{turn}", {}) for _ in range(CALLS)]
                 leases: Leases = {}
+                before = cpu_by_part()
                 # Conversations of five requests within one lease.
                 leased += [
                     await through_the_path(models, f"leased-{turn}-{number // REQUESTS_A_LEASE}", leases)
                     for number in range(CALLS)
                 ]
+                between = cpu_by_part()
                 alone += [await engine_alone(engine) for _ in range(CALLS)]
+                _add(on_the_path, before, between)
+                _add(beside_it, between, cpu_by_part())
     baseline = statistics.median(alone)
     whole = [total for total, _ in leased]
     added = _percentiles(whole, baseline)
@@ -118,9 +128,22 @@ async def main() -> None:
                 "added_with_the_routers_call_each_time": _percentiles([total for total, _ in asked], baseline),
                 "added_by_the_stream_alone": _percentiles([stream for _, stream in asked], baseline),
                 "engine_alone": _percentiles(alone, baseline),
+                "cpu_milliseconds_a_request": {
+                    part: {"with_leases": _each(on_the_path[part]), "engine_alone": _each(beside_it[part])}
+                    for part in sorted(on_the_path)
+                },
             },
         )
     )
+
+
+def _add(used: dict[str, float], before: dict[str, float], after: dict[str, float]) -> None:
+    for part, seconds in after.items():
+        used[part] += seconds - before.get(part, 0.0)
+
+
+def _each(seconds: float) -> float:
+    return round(seconds / (ROUNDS * CALLS) * 1000, 2)
 
 
 def _percentiles(values: list[float], baseline: float) -> dict[str, float]:
