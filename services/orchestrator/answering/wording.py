@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.orchestrator.answering.grounding import is_quoted
+from services.orchestrator.answering.lexicon import words
 from services.orchestrator.answering.passages import Passage
-from services.orchestrator.answering.ranking import Candidate
+from services.orchestrator.answering.ranking import Candidate, Scored, passage_text
 
 # A further sentence is quoted when the best one leads it by less, see docs/adr/0004.
 CLEAR_LEAD = 0.8
@@ -30,20 +31,31 @@ class Piece:
     first: bool
 
 
-def quotation(candidates: Sequence[Candidate], clear_lead: float = CLEAR_LEAD) -> list[Part]:
+def quotation(question: str, candidates: Sequence[Candidate], clear_lead: float = CLEAR_LEAD) -> list[Part]:
     """The sentence of the best passage that answers, with up to two more that it does not clearly lead, in their order.
 
-    What is not verbatim in its passage is left out. Empty when there is no candidate.
+    A sentence that says what the question names comes with them ("Norway is not in the European Union"). What is not
+    verbatim in its passage is left out. Empty when there is no candidate.
     """
     if not candidates:
         return []
     best = candidates[0]
     first, *others = best.sentences[:SENTENCES_QUOTED]
     chosen = [first, *(one for one in others if first.score - one.score < clear_lead)]
+    chosen += _naming(question, chosen, candidates)
     chosen.sort(key=lambda one: one.sentence.position)
     return [
         Part(one.sentence.text, best.passage) for one in chosen if is_quoted(one.sentence.text, [best.passage.text])
     ]
+
+
+def _naming(question: str, chosen: Sequence[Scored], candidates: Sequence[Candidate]) -> list[Scored]:
+    """The best sentence with a word of the question that no other passage has, unless one that is chosen has it."""
+    best, *others = candidates
+    elsewhere = {word for other in others for word in words(passage_text(other.passage))}
+    said = {word for one in chosen for word in words(one.sentence.text)} | set(words(best.passage.heading))
+    names = set(words(question)) - elsewhere - said
+    return [one for one in best.sentences if names.intersection(words(one.sentence.text))][:1]
 
 
 class Markers:

@@ -200,13 +200,13 @@ class _Try:
             case Action.CLARIFY:
                 return clarify(passages)
             case Action.NAME_NEAREST:
-                return await self._show_nearest(candidates)
+                return await self._show_nearest(reading.question, candidates)
             case _:
                 return offer(self._turn, background, texts.OFFER_UNKNOWN)
 
-    async def _show_nearest(self, candidates: list[Candidate]) -> Outcome:
+    async def _show_nearest(self, question: str, candidates: list[Candidate]) -> Outcome:
         """What is nearest, quoted and said to be no more than that: the customer sees at once whether it helps."""
-        pieces = [piece async for piece in quote(candidates, Markers(), self._record)]
+        pieces = [piece async for piece in quote(question, candidates, Markers(), self._record)]
         if not pieces:
             return clarify([candidate.passage for candidate in candidates])
         opening = texts.NEAREST_OPENING.format(topic=candidates[0].passage.heading)
@@ -240,7 +240,9 @@ class _Try:
             if not await self._begin_streaming():
                 raise TurnLost
             self.told = True
-            written = write(prompt, candidates, markers, writer, self._services, self._record, self._spending, escalate)
+            written = write(
+                question, prompt, candidates, markers, writer, self._services, self._record, self._spending, escalate
+            )
             async with aclosing(written) as pieces:
                 async for piece in pieces:
                     self.pieces.append(piece)
@@ -248,7 +250,7 @@ class _Try:
             if self._spending.cut_off:
                 return await self._break_off(background)
         else:
-            self.pieces = [piece async for piece in quote(candidates, markers, self._record)]
+            self.pieces = [piece async for piece in quote(question, candidates, markers, self._record)]
         return self._said(Decision.ANSWER)
 
     async def _better(self, prompt: Prompt, candidates: Sequence[Candidate], route: Route) -> Route | None:

@@ -33,10 +33,12 @@ _SYSTEM = (
 )
 
 
-async def quote(candidates: Sequence[Candidate], markers: Markers, record: Recorder) -> AsyncIterator[Piece]:
+async def quote(
+    question: str, candidates: Sequence[Candidate], markers: Markers, record: Recorder
+) -> AsyncIterator[Piece]:
     """The sentences that answer, verbatim."""
     async with record.step("word") as notes:
-        parts = quotation(candidates)
+        parts = quotation(question, candidates)
         notes.details["wording"] = "quoted"
         notes.details["sentences"] = str(len(parts))
         notes.versions.update({f"passage {n}": _version(part.passage) for n, part in enumerate(parts, start=1)})
@@ -77,6 +79,7 @@ class Escalate(Protocol):
 
 
 async def write(
+    question: str,
     prompt: Prompt,
     candidates: Sequence[Candidate],
     markers: Markers,
@@ -102,7 +105,7 @@ async def write(
         route = asked
         asked = await escalate(route) if failed and not attempt.said and _may_escalate(route, spending) else None
     if not spending.cut_off and failed:
-        for part in quotation(candidates):
+        for part in quotation(question, candidates):
             yield markers.mark(part)
     if end := markers.end():
         yield end

@@ -11,6 +11,7 @@ from services.orchestrator.answering.passages import Passage, Sentence
 from services.orchestrator.answering.ranking import (
     Candidate,
     PassageVectors,
+    Scored,
     Vector,
     Vectors,
     likelihood_context,
@@ -128,12 +129,12 @@ def test_what_was_learned_names_features_that_there_are() -> None:
 
 def test_one_sentence_when_it_leads_clearly_and_more_in_their_order_otherwise() -> None:
     candidates = ranked()
-    assert [part.text for part in quotation(candidates, clear_lead=0.0)] == ["Standard delivery costs £3.95."]
-    assert [part.text for part in quotation(candidates, clear_lead=9.0)] == [
+    assert [part.text for part in quotation("", candidates, clear_lead=0.0)] == ["Standard delivery costs £3.95."]
+    assert [part.text for part in quotation("", candidates, clear_lead=9.0)] == [
         "Standard delivery takes 3 days.",
         "Standard delivery costs £3.95.",
     ]
-    assert quotation([]) == []
+    assert quotation("", []) == []
 
 
 def test_at_most_three_sentences_and_none_that_is_far_behind() -> None:
@@ -145,12 +146,27 @@ def test_at_most_three_sentences_and_none_that_is_far_behind() -> None:
         for one, score in zip(split_passage(four), scores, strict=True)
     ]
     candidate = replace(best, passage=four, sentences=tuple(sorted(scored, key=lambda one: -one.score)))
-    assert [part.text for part in quotation([candidate], clear_lead=9.0)] == [
+    assert [part.text for part in quotation("", [candidate], clear_lead=9.0)] == [
         "It is blue.",
         "It is light.",
         "It is new.",
     ]
-    assert [part.text for part in quotation([candidate], clear_lead=0.15)] == ["It is blue.", "It is light."]
+    assert [part.text for part in quotation("", [candidate], clear_lead=0.15)] == ["It is blue.", "It is light."]
+
+
+def test_the_sentence_that_names_what_was_asked_about_comes_along() -> None:
+    abroad = passage("psg_3", "Delivery to the Union costs £12. Norway is not in the Union. It takes 6 days.")
+    scored = tuple(Scored(one, 1.0 - place) for place, one in enumerate(split_passage(abroad)))
+    candidates = [Candidate(abroad, 2.0, {}, scored), *ranked()]
+
+    def quoted(question: str) -> list[str]:
+        return [part.text for part in quotation(question, candidates, clear_lead=0.5)]
+
+    alone = ["Delivery to the Union costs £12."]
+    assert quoted("What is delivery to Norway?") == [*alone, "Norway is not in the Union."]
+    # Neither a word that is said already nor one that other passages have.
+    assert quoted("What does the Union cost?") == alone
+    assert quoted("How many days to the Union?") == alone
 
 
 def test_what_is_not_verbatim_is_left_out() -> None:
@@ -158,13 +174,13 @@ def test_what_is_not_verbatim_is_left_out() -> None:
     forged = Sentence("Standard delivery costs nothing.", DELIVERY, 1, 0)
     sentences = tuple(type(one)(forged, one.score) for one in best.sentences[:1])
     candidate = Candidate(best.passage, best.score, best.features, sentences)
-    assert quotation([candidate]) == []
+    assert quotation("", [candidate]) == []
 
 
 def test_markers_number_passages_and_stand_behind_the_last_sentence_of_each() -> None:
     markers = Markers()
     assert markers.end() is None
-    parts = [*quotation(ranked(), clear_lead=9.0), *quotation(ranked(0.1, 0.9), clear_lead=0.0)]
+    parts = [*quotation("", ranked(), clear_lead=9.0), *quotation("", ranked(0.1, 0.9), clear_lead=0.0)]
     pieces = [markers.mark(part) for part in parts]
     assert [piece.number for piece in pieces] == [1, 1, 2]
     assert [piece.first for piece in pieces] == [True, False, True]
