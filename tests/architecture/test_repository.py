@@ -3,7 +3,11 @@
 import json
 import re
 import subprocess
+from importlib.metadata import distributions
 from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,6 +35,21 @@ def test_the_lock_pins_every_package() -> None:
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==\S+", line)] == []
     assert json.loads((ROOT / "clients/web/package-lock.json").read_text())["lockfileVersion"] >= 3
+
+
+def test_the_lock_has_what_the_oldest_python_asks_for_as_well() -> None:
+    """The lock is made on one Python and installed without resolving: what only an older one needs would be missing."""
+    oldest, newest = ({"python_full_version": version, "extra": ""} for version in ("3.11.0", "3.11.99"))
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    locked = {canonicalize_name(line.partition("==")[0]) for line in lines}
+    asked = {
+        canonicalize_name(requirement.name)
+        for package in distributions()
+        for requirement in map(Requirement, package.requires or ())
+        if requirement.marker and requirement.marker.evaluate(oldest) and not requirement.marker.evaluate(newest)
+    }
+    assert asked
+    assert asked - locked == set()
 
 
 def test_every_error_reason_of_the_code_stands_in_the_contract() -> None:
